@@ -1,0 +1,52 @@
+# make demo   fits a mesh to pictures and leaves the result in out/fit_mesh
+# make test   lint and tests
+# Both set up .venv first. PYTHON and TORCH choose the interpreter and the PyTorch build to start from.
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+KERNELS := $(wildcard cuda_kernels/*.cu cuda_kernels/common/*.cuh)
+RUN := .venv/bin/python
+
+.PHONY: setup demo test test-install lint format bench system clean
+
+setup: system .venv/installed
+
+.venv/installed: setup.py setup.cfg pyproject.toml $(KERNELS)
+	@test -x $(RUN) || $(PYTHON) -m venv .venv
+	$(RUN) -m pip install --quiet "$(TORCH)"
+	$(RUN) -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+# What pip cannot bring, each named with the Debian package that has it.
+system:
+	@command -v $(or $(CXX),g++) >/dev/null || { echo "No C++ compiler. On Debian: apt-get install g++"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "No venv module. On Debian: apt-get install python3-venv"; exit 1; }
+	@$(PYTHON) -c 'import ctypes; ctypes.CDLL("libEGL.so.1")' 2>/dev/null || \
+		echo "No libEGL: the OpenGL context and its tests are skipped. On Debian: apt-get install libegl1 libgl1-mesa-dri"
+
+demo: setup
+	$(RUN) samples/fit_mesh.py --out out/fit_mesh
+
+test: setup lint
+	$(RUN) -m pytest
+
+# Installs as the CPU container image does, in a fresh Debian system; takes minutes and needs root and debootstrap.
+test-install:
+	docker/test_install.sh cpu
+
+lint: setup
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	.venv/bin/clang-format --dry-run --Werror $(KERNELS)
+
+format: setup
+	$(RUN) -m ruff format .
+	$(RUN) -m ruff check --fix .
+	.venv/bin/clang-format -i $(KERNELS)
+
+bench: setup
+	$(RUN) benchmarks/core.py
+	$(RUN) benchmarks/texture.py
+	$(RUN) benchmarks/texture3d.py
+
+clean:
+	rm -rf .venv build dist *.egg-info cuda_kernels/*.so out

@@ -1,0 +1,64 @@
+"""Builds the host library: every kernel in cuda_kernels/*.cu, compiled for the CPU into one shared library per
+instruction-set level. The rest of the package's description is in setup.cfg."""
+
+import os
+import platform
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_ext import build_ext
+
+KERNELS = Path("cuda_kernels")
+# The level is chosen when the library is loaded (cuda_kernels/host.py); wheels therefore run on every x86-64 machine.
+ISA_LEVELS = {"base": [], "avx2": ["-march=x86-64-v3"], "avx512": ["-march=x86-64-v4", "-mprefer-vector-width=256"]}
+FLAGS = ["-x", "c++", "-std=c++17", "-O3", "-fPIC", "-fopenmp", "-fvisibility=hidden", "-Wall", "-Wno-unknown-pragmas"]
+# No contraction: two inlined copies of one formula must round alike. No traps or errno: free to vectorize.
+FLAGS += ["-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+
+
+class BuildHostLibrary(build_ext):
+    """Compiles and links with the host C++ compiler ($CXX, else g++); $GLRASTER_CXXFLAGS adds flags."""
+
+    def get_ext_filename(self, fullname):
+        return str(Path(*fullname.split("."))) + ".so"  # a plain C library: no Python ABI in its name
+
+    def build_extension(self, ext):
+        level = ext.name.rsplit("_", 1)[1]
+        compiler = os.environ.get("CXX", "g++")
+        flags = FLAGS + ISA_LEVELS[level] + os.environ.get("GLRASTER_CXXFLAGS", "").split()
+        objects = Path(self.build_temp, level)
+        objects.mkdir(parents=True, exist_ok=True)
+
+        def compile_one(source):
+            target = objects / Path(source).with_suffix(".o").name
+            newest = max(os.path.getmtime(f) for f in [source, "setup.py", *ext.depends])
+            if self.force or not target.exists() or target.stat().st_mtime < newest:
+                subprocess.run([compiler, *flags, "-c", source, "-o", str(target)], check=True)
+            return str(target)
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            compiled = list(pool.map(compile_one, ext.sources))
+        output = Path(self.get_ext_fullpath(ext.name))
+        output.parent.mkdir(parents=True, exist_ok=True)
+        partial = output.with_suffix(".partial")
+        subprocess.run([compiler, *flags[2:], "-shared", *compiled, "-o", str(partial)], check=True)
+        partial.replace(output)  # a process that has the old file mapped keeps it whole
+
+
+class PlatformWheel(bdist_wheel):
+    """The library is bound to a platform, not to a Python version."""
+
+    def get_tag(self):
+        return "py3", "none", super().get_tag()[2]
+
+
+sources = sorted(str(f) for f in KERNELS.glob("*.cu"))
+headers = sorted(str(f) for f in KERNELS.glob("common/*.cuh"))
+levels = list(ISA_LEVELS) if platform.machine() in ("x86_64", "AMD64") else ["base"]
+setup(
+    ext_modules=[Extension(f"glraster.cuda_kernels.host_{n}", sources, depends=headers) for n in levels],
+    cmdclass={"build_ext": BuildHostLibrary, "bdist_wheel": PlatformWheel},
+)
