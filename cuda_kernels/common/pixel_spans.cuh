@@ -1,0 +1,41 @@
+// Short spans of neighbouring pixels, for kernels that do their work in steps: each step runs over the whole span
+// before the next one begins. On the host that lets the compiler vectorize the steps that only compute, and lets the
+// memory fetch what a later step reads. On CUDA a span is a single pixel.
+//
+//   GLR_FOR_EACH_SPAN(span, N, H * W) {
+//     T step[kSpan];
+//     for (int j = 0; j < span.count; ++j) ...      // pixel span.first + j of image span.image
+//   }
+#pragma once
+
+#include "portability.cuh"
+
+struct PixelSpan {
+  int64_t image, first;
+  int32_t count;
+};
+
+#ifdef GLR_WARP_SIZE
+
+constexpr int32_t kSpan = 1;
+
+#define GLR_FOR_EACH_SPAN(span, num_images, pixels_per_image) \
+  GLR_FOR_EACH(glr_pixel_, (num_images) * (pixels_per_image)) \
+  if (const PixelSpan span{glr_pixel_ / (pixels_per_image), glr_pixel_, 1}; true)
+
+#else
+
+constexpr int32_t kSpan = 64;
+
+static inline int64_t spans_per_image(int64_t pixels) { return (pixels + kSpan - 1) / kSpan; }
+
+static inline PixelSpan span_at(int64_t span, int64_t pixels) {
+  const int64_t image = span / spans_per_image(pixels), begin = span % spans_per_image(pixels) * kSpan;
+  return {image, image * pixels + begin, int32_t(min<int64_t>(kSpan, pixels - begin))};
+}
+
+#define GLR_FOR_EACH_SPAN(span, num_images, pixels_per_image)               \
+  GLR_FOR_EACH(glr_span_, (num_images) * spans_per_image(pixels_per_image)) \
+  if (const PixelSpan span = span_at(glr_span_, pixels_per_image); true)
+
+#endif

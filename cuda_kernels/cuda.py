@@ -1,0 +1,207 @@
+"""Runs the kernels on NVIDIA GPUs: in PyTorch's context, on PyTorch's current stream, through the CUDA driver.
+
+PyCUDA compiles the kernels but does not launch them: it cannot take a stream that it did not create, and a launch on a
+stream of its own, tied to PyTorch's with events, costs more than the launch and adds nodes to a captured graph.
+"""
+
+import ctypes
+import functools
+import threading
+
+import torch
+
+from .compiler import Constants, CudaError, Kernel, compile_kernel, compiler
+from .order_free_sums import launch_order_free
+
+__all__ = ["CudaError", "Gpu", "check", "cuda_driver", "describe", "run_on_cuda", "unavailable_reason"]
+
+_THREADS_PER_BLOCK = 128
+# Enough to fill a GPU a few times over; threads stride over the rest. Kernels that learn on the GPU how much there is
+# to do are launched for the most it can be, and must not pay for millions of idle threads.
+_MAX_BLOCKS_PER_PROCESSOR = 64
+_ADDRESSES = [ctypes.c_void_p * length for length in range(3)]  # a kernel takes one struct, or two
+
+
+@functools.cache
+def cuda_driver():
+    """The module cuda.bindings.driver, with the driver initialized.
+
+    Raises:
+        CudaError: the module, the driver or a GPU is missing.
+    """
+    try:
+        from cuda.bindings import driver
+    except ImportError as error:
+        raise CudaError(f"glraster needs cuda-bindings on GPUs: pip install 'glraster[cuda]' ({error})") from error
+    try:
+        (result,) = driver.cuInit(0)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise CudaError(f"no NVIDIA driver on this machine: libcuda.so.1 cannot be loaded ({reason})") from error
+    if result == driver.CUresult.CUDA_ERROR_NO_DEVICE:
+        raise CudaError("the NVIDIA driver sees no GPU on this machine")
+    if result != driver.CUresult.CUDA_SUCCESS:
+        raise CudaError(f"the NVIDIA driver does not start: {result.name}")
+    return driver
+
+
+def check(call: str, result, *values):
+    """Takes apart what a function of cuda.bindings.driver returns: its values, or a CudaError that names `call`."""
+    if result:
+        driver = cuda_driver()
+        text = driver.cuGetErrorString(result)[1]
+        raise CudaError(f"{call} failed: {result.name} ({text.decode() if text else 'no description'})")
+    return values[0] if len(values) == 1 else values
+
+
+class Gpu:
+    """One GPU: PyTorch's context on it (the primary one), and the kernels loaded there.
+
+    Args:
+        index: PyTorch's, which counts the GPUs as the driver does.
+
+    Attributes:
+        driver: see `cuda_driver`.
+        device: the driver's handle of it.
+        capability: its compute capability, 90 for 9.0.
+    """
+
+    def __init__(self, index: int):
+        driver = self.driver = cuda_driver()
+        self._index = index
+        self.device = check("cuDeviceGet", *driver.cuDeviceGet(index))
+        self._context = check("cuDevicePrimaryCtxRetain", *driver.cuDevicePrimaryCtxRetain(self.device))
+        self.capability = 10 * self._attribute("COMPUTE_CAPABILITY_MAJOR") + self._attribute("COMPUTE_CAPABILITY_MINOR")
+        self._max_blocks = _MAX_BLOCKS_PER_PROCESSOR * self._attribute("MULTIPROCESSOR_COUNT")
+        self._functions: dict[tuple, object] = {}  # (name, suffix, constants, deterministic): CUfunction
+        self._loading = threading.Lock()
+
+    def _attribute(self, name: str) -> int:
+        kind = getattr(self.driver.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
+        return check("cuDeviceGetAttribute", *self.driver.cuDeviceGetAttribute(kind, self.device))
+
+    def __enter__(self):
+        """Makes the context current on this thread: autograd's threads may have none, or another GPU's."""
+        check("cuCtxPushCurrent", *self.driver.cuCtxPushCurrent(self._context))
+        return self
+
+    def __exit__(self, *_):
+        check("cuCtxPopCurrent", *self.driver.cuCtxPopCurrent())
+
+    @property
+    def stream(self) -> int:
+        """PyTorch's current stream on this GPU; while a graph is captured, the one that captures."""
+        return torch._C._cuda_getCurrentRawStream(self._index)  # torch.cuda.current_stream() takes microseconds
+
+    def launch(
+        self,
+        name: str,
+        suffix: str,
+        count: int,
+        parameters: ctypes.Structure,
+        constants: Constants = (),
+        sums: ctypes.Structure | None = None,
+    ) -> None:
+        """Starts a kernel on the current stream and returns at once.
+
+        Args:
+            name, suffix, constants: which; see `Kernel`.
+            count: elements of its outermost loop.
+            parameters: its parameter struct.
+            sums: an `OrderFreeSums`, with which the deterministic variant runs.
+        """
+        key = name, suffix, constants, sums is not None
+        function = self._functions.get(key) or self._load(key, type(parameters).__name__)
+        structs = (parameters,) if sums is None else (parameters, sums)
+        addresses = _ADDRESSES[len(structs)](*map(ctypes.addressof, structs))
+        blocks = min(-(-count // _THREADS_PER_BLOCK), self._max_blocks)
+        grid, block, shared_bytes, driver = (blocks, 1, 1), (_THREADS_PER_BLOCK, 1, 1), 0, self.driver
+        driver.cuCtxPushCurrent(self._context)  # what `with self` does, for a fifth of the time of a launch
+        try:
+            (result,) = driver.cuLaunchKernel(
+                function, *grid, *block, shared_bytes, self.stream, ctypes.addressof(addresses), 0
+            )
+        finally:
+            driver.cuCtxPopCurrent()
+        if result:
+            check(f"launching {name}_{suffix}", result)
+
+    def _load(self, key: tuple[str, str, Constants, bool], params: str):
+        name, suffix, constants, deterministic = key
+        kernel = Kernel(name, suffix, params, constants, deterministic)
+        with self._loading, self, _UnsafeCallsAllowed(self.driver):
+            if key not in self._functions:
+                image = compile_kernel(kernel, self.capability, driver_version())
+                module = check(f"loading {kernel.entry}", *self.driver.cuModuleLoadData(image))
+                call = self.driver.cuModuleGetFunction
+                self._functions[key] = check(f"finding {kernel.entry}", *call(module, kernel.entry.encode()))
+            return self._functions[key]
+
+
+class _UnsafeCallsAllowed:
+    """Lets this thread load a module while a graph is captured; loading is no part of the graph."""
+
+    def __init__(self, driver):
+        self._driver, self._mode = driver, driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
+
+    def _exchange(self, *_):
+        exchange = self._driver.cuThreadExchangeStreamCaptureMode
+        self._mode = check("cuThreadExchangeStreamCaptureMode", *exchange(self._mode))
+
+    __enter__ = __exit__ = _exchange
+
+
+@functools.cache
+def driver_version() -> int:
+    """The newest CUDA version that the driver runs: 13 for 13.0."""
+    return check("cuDriverGetVersion", *cuda_driver().cuDriverGetVersion()) // 1000
+
+
+_gpus: dict[int, Gpu] = {}  # by PyTorch's index; they live as long as the process
+_making_gpu = threading.Lock()
+
+
+def gpu(index: int) -> Gpu:
+    """The GPU that PyTorch calls cuda:`index`."""
+    if index not in _gpus:
+        with _making_gpu:
+            if index not in _gpus:
+                _gpus[index] = Gpu(index)
+    return _gpus[index]
+
+
+def run_on_cuda(
+    name: str,
+    suffix: str,
+    parameters: ctypes.Structure,
+    count: int,
+    device: torch.device,
+    adds_to: tuple[torch.Tensor | None, ...],
+    constants: Constants,
+) -> None:
+    """Starts a kernel on a GPU; see `launcher.launch`."""
+    launch = gpu(device.index).launch
+    if torch.are_deterministic_algorithms_enabled() and any(tensor is not None for tensor in adds_to):
+        launch_order_free(launch, name, suffix, count, parameters, constants, adds_to)
+    else:
+        launch(name, suffix, count, parameters, constants)
+
+
+def unavailable_reason() -> str | None:
+    """Why the kernels cannot run on a GPU here, in one sentence; None if they can."""
+    try:
+        compiler(driver_version())
+    except CudaError as error:
+        return str(error)
+    if not torch.cuda.is_available():
+        return f"PyTorch {torch.__version__} sees no GPU (install one of its CUDA builds)"
+    return None
+
+
+def describe() -> str:
+    """How the kernels run on the GPUs of this machine, or why they do not, in one sentence."""
+    reason = unavailable_reason()
+    if reason:
+        return reason
+    name, (major, minor) = torch.cuda.get_device_name(), torch.cuda.get_device_capability()
+    return f"{name}, compute capability {major}.{minor}, kernels compiled by {compiler(driver_version()).version}"

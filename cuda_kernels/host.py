@@ -1,0 +1,107 @@
+"""The kernels compiled for the CPU: one shared library with a C interface, loaded with ctypes."""
+
+import ctypes
+import functools
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+__all__ = ["HostLibraryError", "advise_huge_pages", "host_library", "host_threads", "run_on_host"]
+
+# From the most to the least demanding, with the PyTorch CPU capabilities on which each may run.
+_LEVELS = {"avx512": {"AVX512"}, "avx2": {"AVX512", "AVX2"}, "base": None}
+# Fewer elements than this are not worth waking a second thread for.
+_MIN_ELEMENTS_PER_THREAD = 4096
+_HUGE_PAGE = 2 << 20
+_MADV_HUGEPAGE = 14
+
+
+class HostLibraryError(RuntimeError):
+    """The host library is missing or does not fit this package."""
+
+
+def _candidates() -> list[str]:
+    capability = torch.backends.cpu.get_cpu_capability()
+    return [name for name, runs_on in _LEVELS.items() if runs_on is None or capability in runs_on]
+
+
+@functools.cache
+def host_library() -> ctypes.CDLL:
+    """Returns the library built for the best instruction set that this processor has.
+
+    The environment variable GLRASTER_HOST_LIBRARY, a path, takes another build in its place: one with sanitizers, say.
+
+    Raises:
+        HostLibraryError: if no build of it lies beside this module, or the other one cannot be loaded.
+    """
+    override = os.environ.get("GLRASTER_HOST_LIBRARY")
+    if override:
+        try:
+            return ctypes.CDLL(override)
+        except OSError as error:
+            raise HostLibraryError(f"GLRASTER_HOST_LIBRARY={override} cannot be loaded: {error}") from error
+    for name in _candidates():
+        path = Path(__file__).with_name(f"host_{name}.so")
+        if path.exists():
+            return ctypes.CDLL(str(path))
+    raise HostLibraryError(
+        f"glraster's host library (host_*.so) is not in {Path(__file__).parent}: build it by installing the package "
+        "(`pip install .` in glraster's source folder, with a C++ compiler on the machine)"
+    )
+
+
+@functools.cache
+def _check_size(params_type: type[ctypes.Structure]) -> None:
+    compiled = getattr(host_library(), f"{params_type.__name__}_sizeof", lambda: "none")
+    size = compiled()
+    if size != ctypes.sizeof(params_type):
+        name, expected = params_type.__name__, ctypes.sizeof(params_type)
+        raise HostLibraryError(
+            f"{name} has {expected} bytes here and {size} in glraster's host library: the library was built from other "
+            "sources than the package, install the package again"
+        )
+
+
+@functools.cache
+def _entry(name: str, params_type: type[ctypes.Structure]):
+    _check_size(params_type)
+    entry = getattr(host_library(), name)
+    entry.restype = None
+    entry.argtypes = [ctypes.POINTER(params_type), ctypes.c_int32]
+    return entry
+
+
+def host_threads(count: int) -> int:
+    """How many threads run a kernel over `count` elements: PyTorch's number, and one for small counts.
+
+    Under `torch.use_deterministic_algorithms(True)` one thread runs, so that sums are added in a fixed order.
+    """
+    one = count < 2 * _MIN_ELEMENTS_PER_THREAD or torch.are_deterministic_algorithms_enabled()
+    return 1 if one else torch.get_num_threads()
+
+
+def run_on_host(name: str, params: ctypes.Structure, count: int) -> None:
+    """Runs entry `name` over `count` elements with `host_threads(count)` threads."""
+    _entry(name, type(params))(ctypes.byref(params), host_threads(count))
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    libc = ctypes.CDLL(None)
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    return libc
+
+
+def advise_huge_pages(tensor: torch.Tensor) -> torch.Tensor:
+    """Asks Linux to back a large, not yet written tensor with huge pages, and returns it.
+
+    PyTorch hands large CPU tensors back to the system when they are freed, so that every new one is paid for with a
+    page fault per 4 KiB: more than half of the time of writing an image. It is advice: where it fails, nothing changes.
+    """
+    start = -(-tensor.data_ptr() // _HUGE_PAGE) * _HUGE_PAGE
+    end = (tensor.data_ptr() + tensor.nbytes) // _HUGE_PAGE * _HUGE_PAGE
+    if end > start and sys.platform == "linux":
+        _libc().madvise(start, end - start, _MADV_HUGEPAGE)
+    return tensor

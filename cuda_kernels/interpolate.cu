@@ -1,0 +1,186 @@
+// Vertex attributes interpolated over the image with the barycentrics in rast, and their screen-space derivatives.
+//   out = u A_0 + v A_1 + (1 - u - v) A_2,   dA/dX = du/dX (A_0 - A_2) + dv/dX (A_1 - A_2),   dA/dY likewise
+// Source: barycentric interpolation; the chain rule.
+#include "common/pixel_runs.cuh"
+#include "common/triangle_id.cuh"
+
+template <class T>
+struct InterpolateParams {
+  const T* attr;              // [N or 1, V, A]
+  const T* rast;              // [N, H, W, 4]
+  const int32_t* tri;         // [T, 3]
+  const T* rast_db;           // [N, H, W, 4], null without diff_attrs
+  const int32_t* diff_attrs;  // [D], which attributes have derivatives; null: all, in order
+  T* out;                     // [N, H, W, A]
+  T* out_da;                  // [N, H, W, 2 D]
+  const T* grad_out;          // [N, H, W, A], null if none
+  const T* grad_out_da;       // [N, H, W, 2 D], null if none
+  T* grad_attr;               // [N or 1, V, A], zeroed; null if not wanted
+  T* grad_rast;               // [N, H, W, 4]; null if not wanted
+  T* grad_rast_db;            // [N, H, W, 4]; null if not wanted
+  int64_t N, H, W, V, A, num_triangles, num_diff_attrs;
+  int64_t attr_stride;  // elements from one image's attributes to the next; 0: shared
+};
+GLR_EXPORT_SIZE(InterpolateParams)
+
+template <class T>
+struct RastTriangle {
+  const T* rast;
+  GLR_MEMBER int32_t operator()(int64_t pixel) const { return decode_triangle(load4(rast + pixel * 4).w); }
+};
+
+template <class T>
+struct Corners {
+  const T *a0, *a1, *a2;  // [A] each
+};
+
+// Where the attributes of a run's triangle lie; false if the run shows none (or one that does not exist).
+template <class T>
+GLR_FUNC bool corners_of(const InterpolateParams<T>& p, const PixelRun& run, Corners<T>* corners, int64_t offset[3]) {
+  VertexIndices v;
+  if (!load_triangle(p.tri, p.num_triangles, p.V, run.triangle, &v)) return false;
+  const int64_t image = run.row / p.H * p.attr_stride;
+  offset[0] = image + v.v0 * p.A, offset[1] = image + v.v1 * p.A, offset[2] = image + v.v2 * p.A;
+  *corners = {p.attr + offset[0], p.attr + offset[1], p.attr + offset[2]};
+  return true;
+}
+
+template <class T>
+GLR_FUNC void fill_zero(T* values, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; ++i) values[i] = T(0);
+}
+
+// A attributes of the pixels of one run; with K > 0, A is known to the compiler.
+template <int K, class T>
+GLR_FUNC void interpolate_run(const InterpolateParams<T>& p, const PixelRun& run, const Corners<T>& c) {
+  const int64_t A = K > 0 ? K : p.A;
+  for (int64_t i = run.begin; i < run.end; ++i) {
+    const Vec4<T> r = load4(p.rast + i * 4);
+    const T w = T(1) - r.x - r.y;
+    T value[K > 0 ? K : 1];  // all loads before the first store: the compiler must take them for dependent otherwise
+    for (int64_t a = 0; a < A; ++a) {
+      T& v = value[K > 0 ? a : 0];
+      v = r.x * c.a0[a] + r.y * c.a1[a] + w * c.a2[a];
+      if (K == 0) p.out[i * A + a] = v;
+    }
+    for (int k = 0; k < K; ++k) p.out[i * K + k] = value[k];
+  }
+}
+
+template <class T>
+GLR_FUNC void interpolate_da_run(const InterpolateParams<T>& p, const PixelRun& run, const Corners<T>& c) {
+  const int64_t D = p.num_diff_attrs;
+  for (int64_t i = run.begin; i < run.end; ++i) {
+    if (D == 0) return;
+    const Vec4<T> db = load4(p.rast_db + i * 4);
+    for (int64_t d = 0; d < D; ++d) {
+      const int64_t a = p.diff_attrs ? p.diff_attrs[d] : d;
+      const T e0 = c.a0[a] - c.a2[a], e1 = c.a1[a] - c.a2[a];
+      p.out_da[(i * D + d) * 2] = db.x * e0 + db.z * e1;
+      p.out_da[(i * D + d) * 2 + 1] = db.y * e0 + db.w * e1;
+    }
+  }
+}
+
+template <class T>
+GLR_KERNEL interpolate_fwd(const InterpolateParams<T>& p) {
+  GLR_FOR_EACH_RUN(run, p.N * p.H, p.W, RastTriangle<T>{p.rast}) {
+    Corners<T> c;
+    int64_t offset[3];
+    if (!corners_of(p, run, &c, offset)) {
+      fill_zero(p.out, run.begin * p.A, run.end * p.A);
+      fill_zero(p.out_da, run.begin * p.num_diff_attrs * 2, run.end * p.num_diff_attrs * 2);
+      continue;
+    }
+    switch (p.A) {
+      case 1:
+        interpolate_run<1>(p, run, c);
+        break;
+      case 2:
+        interpolate_run<2>(p, run, c);
+        break;
+      case 3:
+        interpolate_run<3>(p, run, c);
+        break;
+      case 4:
+        interpolate_run<4>(p, run, c);
+        break;
+      default:
+        interpolate_run<0>(p, run, c);
+    }
+    interpolate_da_run(p, run, c);
+  }
+}
+GLR_EXPORT(interpolate_fwd, InterpolateParams)
+
+// d out / d (u, v) and d out_da / d rast_db: both are the differences of the corners' attributes.
+template <class T>
+GLR_FUNC void interpolate_rast_bwd(const InterpolateParams<T>& p, int64_t i, const Corners<T>& c) {
+  if (p.grad_rast) {
+    T gu = 0, gv = 0;
+    for (int64_t a = 0; p.grad_out && a < p.A; ++a) {
+      const T g = p.grad_out[i * p.A + a];
+      gu += g * (c.a0[a] - c.a2[a]);
+      gv += g * (c.a1[a] - c.a2[a]);
+    }
+    store4(p.grad_rast + i * 4, {gu, gv, T(0), T(0)});
+  }
+  if (p.grad_rast_db) {
+    const int64_t D = p.num_diff_attrs;
+    Vec4<T> g = {0, 0, 0, 0};
+    for (int64_t d = 0; p.grad_out_da && d < D; ++d) {
+      const int64_t a = p.diff_attrs ? p.diff_attrs[d] : d;
+      const T gx = p.grad_out_da[(i * D + d) * 2], gy = p.grad_out_da[(i * D + d) * 2 + 1];
+      const T e0 = c.a0[a] - c.a2[a], e1 = c.a1[a] - c.a2[a];
+      g.x += gx * e0, g.y += gy * e0, g.z += gx * e1, g.w += gy * e1;
+    }
+    store4(p.grad_rast_db + i * 4, g);
+  }
+}
+
+// d out / d attr: each corner receives its barycentric weight, summed over the run.
+template <class T>
+GLR_FUNC void interpolate_attr_bwd(const InterpolateParams<T>& p, const PixelRun& run, const int64_t offset[3]) {
+  const int64_t D = p.num_diff_attrs;
+  const LaneRun lanes = lanes_of(run);
+  for (int64_t a = 0; p.grad_out && a < p.A; ++a) {
+    T g0 = 0, g1 = 0, g2 = 0;
+    for (int64_t i = run.begin; i < run.end; ++i) {
+      const Vec4<T> r = load4(p.rast + i * 4);
+      const T g = p.grad_out[i * p.A + a];
+      g0 += g * r.x, g1 += g * r.y, g2 += g * (T(1) - r.x - r.y);
+    }
+    add_over_lanes(lanes, &p.grad_attr[offset[0] + a], g0);
+    add_over_lanes(lanes, &p.grad_attr[offset[1] + a], g1);
+    add_over_lanes(lanes, &p.grad_attr[offset[2] + a], g2);
+  }
+  for (int64_t d = 0; p.grad_out_da && d < D; ++d) {
+    const int64_t a = p.diff_attrs ? p.diff_attrs[d] : d;
+    T g0 = 0, g1 = 0;
+    for (int64_t i = run.begin; i < run.end; ++i) {
+      const T* g = p.grad_out_da + (i * D + d) * 2;
+      const Vec4<T> db = load4(p.rast_db + i * 4);
+      g0 += g[0] * db.x + g[1] * db.y;
+      g1 += g[0] * db.z + g[1] * db.w;
+    }
+    add_over_lanes(lanes, &p.grad_attr[offset[0] + a], g0);
+    add_over_lanes(lanes, &p.grad_attr[offset[1] + a], g1);
+    add_over_lanes(lanes, &p.grad_attr[offset[2] + a], -g0 - g1);
+  }
+}
+
+template <class T>
+GLR_KERNEL interpolate_bwd(const InterpolateParams<T>& p) {
+  GLR_FOR_EACH_RUN(run, p.N * p.H, p.W, RastTriangle<T>{p.rast}) {
+    Corners<T> c;
+    int64_t offset[3];
+    if (!corners_of(p, run, &c, offset)) {
+      if (p.grad_rast) fill_zero(p.grad_rast, run.begin * 4, run.end * 4);
+      if (p.grad_rast_db) fill_zero(p.grad_rast_db, run.begin * 4, run.end * 4);
+      continue;
+    }
+    for (int64_t i = run.begin; i < run.end; ++i) interpolate_rast_bwd(p, i, c);
+    if (p.grad_attr) interpolate_attr_bwd(p, run, offset);
+  }
+}
+GLR_EXPORT(interpolate_bwd, InterpolateParams)
