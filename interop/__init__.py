@@ -1,0 +1,1 @@
+"""OpenGL and EGL: headless contexts, framebuffers, and the way to and from tensors."""

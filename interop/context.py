@@ -1,0 +1,284 @@
+"""A headless OpenGL context: made through EGL, current only while it is used, safe to use from several threads.
+
+OpenGL is called through PyOpenGL alone. moderngl 5.13 keeps memory of every context that it ever wrapped (39 KB each,
+54 KB with programs and buffers; PyOpenGL none), and makes the latest one the process's default for other users of it.
+"""
+
+import ctypes
+import os
+import threading
+from collections.abc import Callable
+
+# PyOpenGL chooses its platform at its first import.
+os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
+
+from .egl import ADVICE, EGLDevice, OpenGLError, check_same_process, choose_devices, egl, egl_error
+
+from OpenGL import GL  # isort: skip
+
+__all__ = ["EXTENSIONS", "VERSION", "HeadlessContext"]
+
+EGL_NONE, EGL_OPENGL_API, EGL_OPENGL_BIT, EGL_PBUFFER_BIT = 0x3038, 0x30A2, 0x0008, 0x0001
+EGL_SURFACE_TYPE, EGL_RENDERABLE_TYPE, EGL_WIDTH, EGL_HEIGHT = 0x3033, 0x3040, 0x3057, 0x3056
+EGL_CONTEXT_MAJOR_VERSION, EGL_CONTEXT_MINOR_VERSION, EGL_CONTEXT_OPENGL_PROFILE_MASK = 0x3098, 0x30FB, 0x30FD
+EGL_DRAW, EGL_READ = 0x3059, 0x305A
+VERSION = (4, 5)
+EXTENSIONS = ("GL_ARB_shader_draw_parameters", "GL_ARB_shader_viewport_layer_array")
+
+
+class HeadlessContext:
+    """An OpenGL 4.5 core context without a window, on one EGL device.
+
+    `with context:` makes it current on this thread and afterwards makes current again what was so before, also a
+    context of another library. Other threads wait for their turn. After `hold()` it stays current on this thread until
+    `release_hold()`; another thread that wants it then gets an error, since it might wait forever.
+
+    Args:
+        egl_device, cuda_device: see `choose_devices`. The first device on which a context can be made is taken.
+
+    Attributes:
+        device: the `EGLDevice`.
+        renderer, version: what the driver says of itself.
+        extensions: the OpenGL extensions that it has.
+
+    Raises:
+        OpenGLError: there is no EGL, no device, or the driver lacks what the shaders need; says what to do.
+    """
+
+    def __init__(self, egl_device: int | str | None = None, cuda_device: int | None = None):
+        self._lock = threading.RLock()
+        self._pid = os.getpid()
+        self._depth = 0  # nested uses by the thread that has the lock
+        self._before: _Current | None = None
+        self._holder: int | None = None  # thread that called hold()
+        self._egl_context: _EGLContext | None = None
+        check_same_process()
+        reasons = []
+        for device in choose_devices(egl_device, cuda_device):
+            try:
+                self._open(device)
+                return
+            except OpenGLError as error:
+                reasons.append(str(error))
+        raise OpenGLError(f"no usable OpenGL context: {'; '.join(reasons)} ({ADVICE})")
+
+    def _open(self, device: EGLDevice) -> None:
+        before, context = _Current(), _EGLContext(device)
+        try:
+            before.set_aside()
+            context.make_current()
+            self._identify(device)
+        except BaseException:
+            before.restore()
+            context.destroy()
+            raise
+        before.restore()
+        self.device, self._egl_context = device, context
+
+    def _identify(self, device: EGLDevice) -> None:
+        self.renderer, self.version = (GL.glGetString(name).decode() for name in (GL.GL_RENDERER, GL.GL_VERSION))
+        count = GL.glGetIntegerv(GL.GL_NUM_EXTENSIONS)
+        self.extensions = {GL.glGetStringi(GL.GL_EXTENSIONS, index).decode() for index in range(count)}
+        missing = [name for name in EXTENSIONS if name not in self.extensions]
+        if missing:
+            raise OpenGLError(f"the driver of EGL device {device} ({self.renderer}) lacks {', '.join(missing)}")
+
+    def __enter__(self) -> "HeadlessContext":
+        self._check_usable()  # before waiting: the other thread may hold it for ever
+        self._lock.acquire()
+        try:
+            self._check_usable()
+            if self._holder is None:
+                self._make_current()
+            elif not self._egl_context.is_current():
+                raise RuntimeError("another context was made current since set_context(): call set_context() again")
+            self._depth += 1
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def _make_current(self) -> None:
+        outermost = self._depth == 0 and self._holder is None
+        before = _Current() if outermost else self._before
+        try:
+            if outermost:
+                before.set_aside()
+            self._egl_context.make_current()
+        except BaseException:
+            before.restore()
+            raise
+        self._before = before
+
+    def __exit__(self, *_) -> None:
+        self._depth -= 1
+        try:
+            if self._depth == 0 and self._holder is None:
+                self._before.restore()
+                self._before = None
+        finally:
+            self._lock.release()
+
+    def hold(self) -> None:
+        """Makes the context current on this thread and leaves it so.
+
+        Raises:
+            RuntimeError: another thread holds it, or it is closed or came from another process.
+        """
+        self._check_usable()
+        with self._lock:
+            self._check_usable()
+            self._make_current()
+            self._holder = threading.get_ident()
+
+    def release_hold(self) -> None:
+        """Ends `hold()`; what was current before is current again.
+
+        Raises:
+            RuntimeError: this thread does not hold it.
+        """
+        self._check_usable()
+        if self._holder != threading.get_ident():
+            raise RuntimeError("release_context(): this thread has not called set_context()")
+        with self._lock:
+            if self._egl_context.is_current():
+                self._before.restore()
+            self._before = self._holder = None
+
+    @property
+    def held(self) -> bool:
+        """Whether this thread holds the context."""
+        return self._holder == threading.get_ident()
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is neither closed nor from before a fork."""
+        return self._egl_context is not None and self._pid == os.getpid()
+
+    def _check_usable(self) -> None:
+        if self._pid != os.getpid():
+            raise RuntimeError(
+                "this OpenGL context was made before the process forked, and drivers do not survive that: make the "
+                "context in the child process, started with the 'spawn' method if the parent uses OpenGL too"
+            )
+        if self._egl_context is None:
+            raise RuntimeError("this OpenGL context is closed")
+        if self._holder not in (None, threading.get_ident()):
+            raise RuntimeError("this OpenGL context is held by another thread: call release_context() there first")
+
+    def close(self, farewell: Callable[[], None] | None = None) -> None:
+        """Destroys the context with everything in it; a second call does nothing, nor does one in a forked child.
+
+        Args:
+            farewell: called before, with the context current.
+
+        Raises:
+            RuntimeError: another thread holds it.
+        """
+        if not self.usable:
+            return
+        self._check_usable()
+        with self._lock:
+            if farewell is not None:
+                self._make_current()
+                farewell()
+            if self._egl_context.is_current() and self._before is not None:
+                self._before.restore()
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Destroys the context without a farewell, where nobody can use it any more; on any thread."""
+        if self.usable:
+            context, self._egl_context = self._egl_context, None
+            self._before = self._holder = None
+            context.destroy()
+
+
+class _EGLContext:
+    """The bare EGL context."""
+
+    def __init__(self, device: EGLDevice):
+        library = egl()
+        self._display = device.display()
+        self._surface = self._context = None
+        library.eglBindAPI(EGL_OPENGL_API)
+        extensions = library.extensions(self._display)
+        config = ctypes.c_void_p()
+        count = ctypes.c_int()
+        wanted = (EGL_RENDERABLE_TYPE, EGL_OPENGL_BIT, EGL_SURFACE_TYPE, EGL_PBUFFER_BIT)
+        library.eglChooseConfig(self._display, _attributes(*wanted), ctypes.byref(config), 1, ctypes.byref(count))
+        if count.value == 0 and "EGL_KHR_no_config_context" not in extensions:
+            raise OpenGLError(f"EGL device {device} offers no configuration for OpenGL")
+        version = (EGL_CONTEXT_MAJOR_VERSION, VERSION[0], EGL_CONTEXT_MINOR_VERSION, VERSION[1])
+        attributes = _attributes(*version, EGL_CONTEXT_OPENGL_PROFILE_MASK, 1)
+        self._context = library.eglCreateContext(self._display, config, None, attributes)
+        if not self._context:
+            needed = ".".join(map(str, VERSION))
+            raise OpenGLError(f"EGL device {device} makes no OpenGL {needed} core context: {egl_error()}")
+        if "EGL_KHR_surfaceless_context" not in extensions:
+            size = _attributes(EGL_WIDTH, 1, EGL_HEIGHT, 1)
+            self._surface = library.eglCreatePbufferSurface(self._display, config, size)
+
+    def make_current(self) -> None:
+        library = egl()
+        library.eglBindAPI(EGL_OPENGL_API)
+        if not library.eglMakeCurrent(self._display, self._surface, self._surface, self._context):
+            raise OpenGLError(
+                f"the OpenGL context cannot be made current, it may be so on another thread: {egl_error()}"
+            )
+
+    def is_current(self) -> bool:
+        return egl().eglGetCurrentContext() == self._context
+
+    def destroy(self) -> None:
+        library = egl()
+        if self._surface:
+            library.eglDestroySurface(self._display, self._surface)
+        library.eglDestroyContext(self._display, self._context)
+
+
+class _Current:
+    """What is current on this thread: nothing, or a context of EGL or GLX."""
+
+    def __init__(self):
+        library = egl()
+        self._api = library.eglQueryAPI()
+        library.eglBindAPI(EGL_OPENGL_API)
+        surfaces = library.eglGetCurrentSurface(EGL_DRAW), library.eglGetCurrentSurface(EGL_READ)
+        self._egl = library.eglGetCurrentDisplay(), *surfaces, library.eglGetCurrentContext()
+        glx = _loaded_glx()
+        self._glx = None
+        if glx is not None and glx.glXGetCurrentContext():
+            drawables = glx.glXGetCurrentDrawable(), glx.glXGetCurrentReadDrawable()
+            self._glx = glx.glXGetCurrentDisplay(), *drawables, glx.glXGetCurrentContext()
+
+    def set_aside(self) -> None:
+        """Makes way for a context of EGL: a thread cannot go from GLX to EGL in one step."""
+        if self._glx is not None:
+            _loaded_glx().glXMakeContextCurrent(self._glx[0], 0, 0, None)
+
+    def restore(self) -> None:
+        library = egl()
+        restored = self._egl[-1] and library.eglMakeCurrent(*self._egl)
+        if not restored and library.eglGetCurrentContext():  # nothing was current, or it was destroyed since
+            library.eglMakeCurrent(library.eglGetCurrentDisplay(), None, None, None)
+        library.eglBindAPI(self._api)
+        if self._glx is not None:
+            _loaded_glx().glXMakeContextCurrent(*self._glx)
+
+
+def _loaded_glx() -> ctypes.CDLL | None:
+    """The GLX library if this process has it loaded, else None."""
+    try:
+        glx = ctypes.CDLL("libGLX.so.0", mode=os.RTLD_NOLOAD | os.RTLD_NOW)
+    except OSError:
+        return None
+    pointer, drawable = ctypes.c_void_p, ctypes.c_ulong
+    glx.glXGetCurrentContext.restype = glx.glXGetCurrentDisplay.restype = pointer
+    glx.glXGetCurrentDrawable.restype = glx.glXGetCurrentReadDrawable.restype = drawable
+    glx.glXMakeContextCurrent.argtypes = [pointer, drawable, drawable, pointer]
+    return glx
+
+
+def _attributes(*values: int) -> ctypes.Array:
+    return (ctypes.c_int * (len(values) + 1))(*values, EGL_NONE)

@@ -1,0 +1,17 @@
+#version 430
+#extension GL_ARB_shader_draw_parameters : require
+#extension GL_ARB_shader_viewport_layer_array : require
+// One draw command per image of the minibatch, each into its own layer.
+
+layout(location = 0) in vec4 position;       // clip space
+layout(location = 1) in int first_triangle;  // per image: the id of the draw's first triangle
+
+uniform vec4 tile;  // scale and offset that move one tile of a large image over the whole viewport
+
+flat out int first_id;
+
+void main() {
+    gl_Position = vec4(position.xy * tile.xy + position.w * tile.zw, position.zw);
+    gl_Layer = gl_DrawIDARB;
+    first_id = first_triangle;
+}
