@@ -1,0 +1,68 @@
+"""The command line: `glraster doctor`, also `python -m glraster doctor`."""
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+
+from .doctor import Finding, examine, healthy
+
+try:  # for the table; without it the report is plain lines
+    from rich.console import Console
+    from rich.table import Column, Table
+    from rich.text import Text
+except ImportError:
+    Console = None
+
+__all__ = ["main"]
+
+_MARKS = {"ok": ("ok", "green"), "absent": ("--", "yellow"), "broken": ("!!", "red")}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a subcommand; returns the exit code of the process."""
+    parser = argparse.ArgumentParser(prog="glraster", description="Differentiable rasterization for PyTorch.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    doctor = commands.add_parser(
+        "doctor",
+        help="examine this machine: what glraster finds, and what to do about what it does not",
+        description="Examines this machine. The exit code is 0 if at least one rasterizer context works, else 1.",
+    )
+    doctor.add_argument("--json", action="store_true", help="print JSON for programs")
+    doctor.add_argument("--timeout", type=float, default=120, help="seconds for each check (default: 120)")
+    options = parser.parse_args(arguments)
+    return _doctor(options.json, options.timeout)
+
+
+def _doctor(as_json: bool, timeout: float) -> int:
+    findings = examine(timeout)
+    works = healthy(findings)
+    if as_json:
+        print(json.dumps({"works": works, "findings": [dataclasses.asdict(finding) for finding in findings]}, indent=2))
+        return 0 if works else 1
+    if Console is None or not sys.stdout.isatty():
+        _print_lines(findings)
+    else:
+        _print_table(findings)
+    contexts = [
+        finding.check for finding in findings if finding.check.startswith("Rasterize") and finding.status == "ok"
+    ]
+    print(f"Works: {', '.join(contexts)}" if works else "No rasterizer context works on this machine.")
+    return 0 if works else 1
+
+
+def _print_lines(findings: Sequence[Finding]) -> None:
+    for finding in findings:
+        print(f"{_MARKS[finding.status][0]}  {finding.check}: {finding.found}")
+        if finding.advice:
+            print(f"      -> {finding.advice}")
+
+
+def _print_table(findings: Sequence[Finding]) -> None:
+    table = Table("", "check", Column("found, and what to do", overflow="fold"))
+    for finding in findings:
+        mark, colour = _MARKS[finding.status]
+        advice = Text(f"\n-> {finding.advice}" if finding.advice else "", style=colour)
+        table.add_row(Text(mark, style=colour), Text(finding.check), Text(finding.found) + advice)
+    Console().print(table)

@@ -1,0 +1,76 @@
+"""Depth peeling: the surfaces behind one another, pixel by pixel, one layer per call."""
+
+from collections.abc import Sequence
+
+import torch
+
+from .contexts import RasterizeContext, Visibility
+from .rasterize import barycentrics, make_scene
+
+__all__ = ["DepthPeeler"]
+
+
+class DepthPeeler:
+    """Rasterizes the layers of a scene from front to back.
+
+        with DepthPeeler(glctx, pos, tri, resolution) as peeler:
+            for _ in range(num_layers):
+                rast, rast_db = peeler.rasterize_next_layer()
+
+    The context is reserved inside the block. Do not change `pos` or `tri` in place there.
+
+    Args:
+        glctx, pos, tri, resolution, ranges, grad_db, cull, validate: as in `rasterize`.
+
+    Raises:
+        TypeError, ValueError: as in `rasterize`.
+
+    Source: Everitt, "Interactive Order-Independent Transparency" (2001), with ties broken by triangle id.
+    """
+
+    def __init__(
+        self,
+        glctx: RasterizeContext,
+        pos: torch.Tensor,
+        tri: torch.Tensor,
+        resolution: Sequence[int],
+        ranges: torch.Tensor | None = None,
+        grad_db: bool = True,
+        *,
+        cull: str = "none",
+        validate: bool | None = None,
+    ):
+        self._pos, self._scene = make_scene("DepthPeeler", glctx, pos, tri, resolution, ranges, cull, validate)
+        self._glctx, self._grad_db = glctx, grad_db
+        self._last: Visibility | None = None
+
+    def __enter__(self) -> "DepthPeeler":
+        """Reserves the context.
+
+        Raises:
+            RuntimeError: a depth peeler has it already.
+        """
+        self._glctx.reserve(self)
+        self._last = None
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._last = None
+        self._glctx.unreserve(self)
+
+    def rasterize_next_layer(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rasterizes the next surface behind all those already returned, pixel by pixel.
+
+        The first call equals `rasterize`. Surfaces at exactly equal depth are layers of their own, in order of id.
+
+        Returns:
+            (rast, rast_db) as from `rasterize`; zeros in pixels where no surface is left. Gradients as in `rasterize`.
+
+        Raises:
+            RuntimeError: outside of the peeler's `with` block.
+        """
+        if self._glctx.peeler is not self:
+            raise RuntimeError("rasterize_next_layer(): only inside the block `with DepthPeeler(...) as peeler:`")
+        with torch.no_grad():
+            self._last = self._glctx.find_visible(self._scene, self._last, peeling=True)
+        return barycentrics(self._pos, self._scene, self._last, self._glctx.output_db, self._grad_db)

@@ -1,0 +1,242 @@
+"""Texture lookups."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from glraster.cuda_kernels.launcher import dense, launch, new_output, params_type, pointer, threads_for
+
+from .checks import check_same, check_tensor
+from .mipmap import MipStack, build_levels, build_levels_bwd, check_max_mip_level, check_tex, level_sizes
+
+__all__ = ["BOUNDARY_MODES", "gradient_copies", "texture"]
+
+MAX_LEVELS = 32
+BOUNDARY_MODES = ("wrap", "clamp", "zero", "cube")  # in the order of the kernel's Boundary
+FILTER_MODES = ("nearest", "linear", "linear-mipmap-nearest", "linear-mipmap-linear", "anisotropic")
+
+TextureParams = params_type(
+    "TextureParams",
+    " ".join(f"{name}{k}" for name in ("level", "grad_level") for k in range(MAX_LEVELS))
+    + " uv uv_da mip_level_bias out grad_out grad_uv grad_uv_da grad_mip_level_bias",
+    " ".join(f"level_size{k}" for k in range(MAX_LEVELS))
+    + " N H W M h w C num_levels boundary nearest_level max_anisotropy copies shared_gradient",
+)
+
+
+@dataclass(frozen=True)
+class _Lookup:
+    """How a texture is read."""
+
+    filter_mode: str
+    boundary_mode: str
+    max_anisotropy: int
+    own_levels: bool  # whether the levels were built from the texture, which then receives their gradients
+
+
+def texture(
+    tex: torch.Tensor,
+    uv: torch.Tensor,
+    uv_da: torch.Tensor | None = None,
+    mip_level_bias: torch.Tensor | None = None,
+    mip: MipStack | Sequence[torch.Tensor] | None = None,
+    filter_mode: str = "auto",
+    boundary_mode: str = "wrap",
+    max_mip_level: int | None = None,
+    *,
+    max_anisotropy: int = 16,
+    mip_filter: str = "box",
+) -> torch.Tensor:
+    """Samples a texture at every pixel.
+
+    The centre of texel i lies at (i + 0.5) / size; texture row 0 is at t = 0. The mip level is log2 of the major axis,
+    in texels of the base level, of the ellipse that a pixel covers, plus `mip_level_bias`, clamped to the levels there
+    are; with a bias alone it is the bias. 'anisotropic' takes the minor axis instead, and as many samples along the
+    major axis as the ratio of the two; where that is more than `max_anisotropy`, it widens the minor axis.
+
+    Args:
+        tex: [N or 1, h, w, C], or [N or 1, 6, s, s, C] with boundary_mode 'cube' (faces +x, -x, +y, -y, +z, -z);
+            float32 or float64. One texture serves the whole minibatch.
+        uv: [N, H, W, 2], or directions [N, H, W, 3] for cube maps; same dtype and device. Where one is not finite, or
+            a direction is zero, the result is zero and nothing receives a gradient.
+        uv_da: [N, H, W, 4] of ds/dX, ds/dY, dt/dX, dt/dY per pixel (the second output of `interpolate`), or
+            [N, H, W, 6] for cube maps. Ignored where no mip level is chosen.
+        mip_level_bias: [N, H, W], added to the level.
+        mip: levels to use instead of building them from `tex`: `texture_construct_mip(tex)`, which saves time where
+            `tex` stays the same, or a list of level tensors 1..k of one's own, each half the size of the one before.
+        filter_mode: 'nearest', 'linear', 'linear-mipmap-nearest', 'linear-mipmap-linear', 'anisotropic', or 'auto':
+            'linear-mipmap-linear' if `uv_da` or `mip_level_bias` is given, else 'linear'.
+        boundary_mode: 'wrap', 'clamp', 'zero' (texels outside read zero) or 'cube'.
+        max_mip_level: the last level to use; None: all. 0: plain linear filtering.
+        max_anisotropy: the most samples per pixel with 'anisotropic'.
+        mip_filter: how levels are built: 'box' or, for sides that cannot be halved, 'area'; see
+            `texture_construct_mip`.
+
+    Returns:
+        [N, H, W, C].
+
+    Gradients reach `tex` always; `uv` except with 'nearest'; `uv_da` and `mip_level_bias` with 'linear-mipmap-linear'
+    and 'anisotropic', where they are zero if the level is clamped or whole, or if they would not be finite. Levels in
+    a list receive gradients of their own and pass none to `tex`.
+
+    Raises:
+        TypeError: wrong type or dtype.
+        ValueError: wrong shape, device or mode; a mip filter without `uv_da` and `mip_level_bias`; sides that cannot
+            be halved.
+
+    Source: Williams, "Pyramidal Parametrics", 1983; Heckbert, "Fundamentals of Texture Mapping and Image Warping",
+        1989; OpenGL extension EXT_texture_filter_anisotropic.
+    """
+    op = "texture"
+    lookup = _check_modes(filter_mode, boundary_mode, max_anisotropy, uv_da, mip_level_bias)
+    tex = check_tex(op, tex, boundary_mode == "cube")
+    same = {"dtypes": (tex.dtype,), "device": tex.device}
+    kind = str(tex.dtype).removeprefix("torch.")
+    D = 3 if boundary_mode == "cube" else 2
+    uv = check_tensor(op, "uv", uv, f"{kind} [N, H, W, {D}]", shapes=[(None, None, None, D)], **same)
+    image = tuple(uv.shape[:3])
+    if tex.shape[0] != 1:
+        check_same(op, "the minibatch", tex=tex.shape[0], uv=image[0])
+    max_mip_level = check_max_mip_level(op, max_mip_level)
+    if lookup.filter_mode in ("nearest", "linear"):
+        return _Texture.apply(lookup, uv, None, None, tex)
+    if uv_da is not None:
+        uv_da = check_tensor(op, "uv_da", uv_da, f"{kind} {[*image, 2 * D]}", shapes=[(*image, 2 * D)], **same)
+    if mip_level_bias is not None:
+        bias = mip_level_bias
+        mip_level_bias = check_tensor(op, "mip_level_bias", bias, f"{kind} {list(image)}", shapes=[image], **same)
+    levels = _levels(tex, mip, max_mip_level, mip_filter)
+    lookup = replace(lookup, own_levels=mip is None or isinstance(mip, MipStack))
+    return _Texture.apply(lookup, uv, uv_da, mip_level_bias, tex, *levels)
+
+
+def _check_modes(filter_mode, boundary_mode, max_anisotropy, uv_da, mip_level_bias) -> _Lookup:
+    """The checked modes, 'auto' resolved."""
+    if filter_mode == "auto":
+        filter_mode = "linear" if uv_da is None and mip_level_bias is None else "linear-mipmap-linear"
+    if filter_mode not in FILTER_MODES:
+        raise ValueError(f"texture(): filter_mode must be 'auto' or one of {FILTER_MODES}, got {filter_mode!r}")
+    if boundary_mode not in BOUNDARY_MODES:
+        raise ValueError(f"texture(): boundary_mode must be one of {BOUNDARY_MODES}, got {boundary_mode!r}")
+    if filter_mode == "anisotropic":
+        if uv_da is None:
+            raise ValueError("texture(): filter_mode 'anisotropic' needs uv_da, pass interpolate()'s second output")
+        if not (isinstance(max_anisotropy, int) and 1 <= max_anisotropy <= 1024):
+            raise ValueError(f"texture(): max_anisotropy must be an integer from 1 to 1024, got {max_anisotropy!r}")
+    elif "mipmap" in filter_mode and uv_da is None and mip_level_bias is None:
+        raise ValueError(
+            f"texture(): filter_mode '{filter_mode}' needs a mip level: pass uv_da (interpolate()'s second output), "
+            "mip_level_bias, or both"
+        )
+    samples = max_anisotropy if filter_mode == "anisotropic" else 1
+    return _Lookup(filter_mode, boundary_mode, samples, own_levels=False)
+
+
+def _levels(tex, mip, max_mip_level, mip_filter) -> list[torch.Tensor]:
+    """Levels 1..k: built from tex, or the given ones, checked."""
+    op = "texture"
+    if mip is None:
+        return build_levels(op, tex.detach(), max_mip_level, mip_filter)
+    if isinstance(mip, MipStack):
+        if mip.tex_shape != tex.shape:
+            shapes = f"{list(tex.shape)}, got one of {list(mip.tex_shape)}"
+            raise ValueError(f"{op}(): mip must be made by texture_construct_mip() from a tex of shape {shapes}")
+        given = mip.levels
+    elif isinstance(mip, (list, tuple)):
+        given = mip
+    else:
+        kind = type(mip).__name__
+        raise TypeError(f"{op}(): mip must come from texture_construct_mip() or be a list of tensors, got {kind}")
+    sizes = level_sizes(*tex.shape[-3:-1], None)[1:]
+    if len(given) > len(sizes):
+        h, w = tex.shape[-3:-1]
+        raise ValueError(f"{op}(): mip must have at most {len(sizes)} levels for a tex of {h} x {w}, got {len(given)}")
+    kind = str(tex.dtype).removeprefix("torch.")
+    checked = []
+    for k, (level, size) in enumerate(zip(given, sizes, strict=False)):
+        shape = (*tex.shape[:-3], *size, tex.shape[-1])
+        need = f"{kind} {list(shape)}"
+        checked.append(
+            check_tensor(op, f"mip[{k}]", level, need, shapes=[shape], dtypes=(tex.dtype,), device=tex.device)
+        )
+    return checked[:max_mip_level]
+
+
+class _Texture(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, lookup, uv, uv_da, mip_level_bias, *levels):
+        out = new_output(uv, *uv.shape[:3], levels[0].shape[-1])
+        _run("fwd", lookup, uv, uv_da, mip_level_bias, levels, out=out)
+        ctx.save_for_backward(uv, uv_da, mip_level_bias, *levels)
+        ctx.lookup = lookup
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad_out):
+        uv, uv_da, mip_level_bias, *levels = ctx.saved_tensors
+        wanted = _wanted(ctx.lookup, ctx.needs_input_grad)
+        grads = {
+            f"grad_{name}": new_output(uv, *tensor.shape)
+            for name, tensor in {"uv": uv, "uv_da": uv_da, "mip_level_bias": mip_level_bias}.items()
+            if tensor is not None and wanted[name]
+        }
+        copies = gradient_copies(uv, levels)
+        grad_levels = [
+            new_output(level, copies, *level.shape).zero_() if want else None
+            for level, want in zip(levels, wanted["levels"], strict=True)
+        ]
+        _run("bwd", ctx.lookup, uv, uv_da, mip_level_bias, levels, grad_levels, grad_out=dense(grad_out), **grads)
+        grad_levels = [None if grad is None else grad[0] if copies == 1 else grad.sum(0) for grad in grad_levels]
+        if ctx.lookup.own_levels and grad_levels[0] is not None:
+            build_levels_bwd(grad_levels)
+            grad_levels[1:] = [None] * (len(levels) - 1)
+        named = (grads.get(f"grad_{name}") for name in ("uv", "uv_da", "mip_level_bias"))
+        return None, *named, *grad_levels
+
+
+def _wanted(lookup: _Lookup, needs_input_grad: Sequence[bool]) -> dict:
+    """Which gradients the kernel is to compute."""
+    _, uv, uv_da, mip_level_bias, *levels = needs_input_grad
+    blended = lookup.filter_mode in ("linear-mipmap-linear", "anisotropic")
+    return {
+        "uv": uv and lookup.filter_mode != "nearest",
+        "uv_da": uv_da and blended,
+        "mip_level_bias": mip_level_bias and blended,
+        "levels": levels[:1] * len(levels) if lookup.own_levels else levels,
+    }
+
+
+def gradient_copies(uv: torch.Tensor, levels: Sequence[torch.Tensor], corners: int = 4) -> int:
+    """How many copies of the levels' gradients are filled and then summed: one per thread, unless that would take
+    longer than atomic additions to a single one, `corners` for every sample."""
+    samples = uv.shape[:3].numel()
+    threads = threads_for(samples, uv.device)
+    texels = sum(level.shape[:-1].numel() for level in levels)
+    return threads if threads is not None and threads * texels <= corners * samples else 1
+
+
+def _run(direction, lookup, uv, uv_da, mip_level_bias, levels, grad_levels=(), **tensors):
+    N, H, W, _ = uv.shape
+    h, w, C = levels[0].shape[-3:]
+    tensors |= {"uv": uv, "uv_da": uv_da, "mip_level_bias": mip_level_bias}
+    tensors |= {f"level{k}": level for k, level in enumerate(levels)}
+    tensors |= {f"grad_level{k}": grad for k, grad in enumerate(grad_levels)}
+    copies = next((grad.shape[0] for grad in grad_levels if grad is not None), 1)
+    params = TextureParams(
+        **{name: pointer(tensor) for name, tensor in tensors.items()},
+        **{"N": N, "H": H, "W": W, "M": levels[0].shape[0], "h": h, "w": w, "C": C},
+        **{f"level_size{k}": level[0].numel() for k, level in enumerate(levels)},
+        num_levels=len(levels),
+        boundary=BOUNDARY_MODES.index(lookup.boundary_mode),
+        nearest_level=lookup.filter_mode == "linear-mipmap-nearest",
+        max_anisotropy=lookup.max_anisotropy,
+        copies=copies,
+        shared_gradient=copies == 1 and threads_for(N * H * W, uv.device) != 1,
+    )
+    kernel = lookup.filter_mode if lookup.filter_mode in ("nearest", "linear") else "mipmap"
+    channels = C if uv.dtype == torch.float32 and C <= 4 else 0  # 0: any number
+    constants = (("TEXTURE_BOUNDARY", lookup.boundary_mode.upper()), ("TEXTURE_CHANNELS", channels))
+    grads = tuple(grad_levels)
+    launch(f"texture_{kernel}_{direction}", params, N * H * W, uv.dtype, uv.device, adds_to=grads, constants=constants)
