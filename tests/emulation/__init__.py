@@ -1,0 +1,78 @@
+"""Runs the kernels' CUDA half on the CPU: warps of fibers (scheduler.cpp), the driver's interface (driver.cpp)."""
+
+import ctypes
+import os
+import random
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from glraster.cuda_kernels import compiler
+
+__all__ = ["EmulatedGpu", "build", "run_python"]
+
+_HERE = Path(__file__).parent
+_FLAGS = ["-std=c++17", "-O1", "-g", "-fPIC", "-ffp-contract=off", "-Wall", "-Wno-unknown-pragmas"]
+
+
+def build(folder: Path) -> Path:
+    """Compiles into `folder`: plain.so and deterministic.so (the kernels), libemulation.so and libcuda.so.1."""
+    compile_cxx = [os.environ.get("CXX", "g++"), *_FLAGS]
+    kernels = sorted(Path(compiler.__file__).parent.glob("*.cu"))
+    constants = (("TEXTURE_CHANNELS", 0),)  # any number: the others differ in the length of loops alone
+    options = {"plain": compiler.options_for(constants, False), "deterministic": compiler.options_for(constants, True)}
+
+    def compile_one(job: tuple[str, Path]) -> None:
+        variant, file = job
+        defines = [flag for flag in options[variant] if flag[:2] in ("-D", "-I")]
+        prelude = ["-x", "c++", "-include", str(_HERE / "cuda_on_host.h")]
+        target = folder / f"{variant}_{file.stem}.o"
+        subprocess.run([*compile_cxx, *defines, *prelude, "-c", str(file), "-o", str(target)], check=True)
+
+    shared = [*compile_cxx, "-shared"]
+    emulation = [str(_HERE / "scheduler.cpp"), str(_HERE / "cubin.cpp"), "-o", str(folder / "libemulation.so")]
+    subprocess.run([*shared, *emulation], check=True)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(compile_one, [(variant, file) for variant in options for file in kernels]))
+    link = [f"-L{folder}", "-lemulation", f"-Wl,-rpath,{folder}"]
+    for variant in options:
+        objects = [str(folder / f"{variant}_{file.stem}.o") for file in kernels]
+        subprocess.run([*shared, *objects, *link, "-o", str(folder / f"{variant}.so")], check=True)
+    driver = [
+        str(_HERE / "driver.cpp"),
+        str(_HERE / "graphics.cpp"),
+        "-Wl,-soname,libcuda.so.1",
+        "-o",
+        str(folder / "libcuda.so.1"),
+    ]
+    subprocess.run([*shared, *driver, *link, "-ldl"], check=True)
+    return folder
+
+
+class EmulatedGpu:
+    """Takes the place of `cuda_kernels.cuda.Gpu`; `seed` decides the order in which blocks and threads run."""
+
+    def __init__(self, folder: Path, seed: int = 0):
+        self._emulate = ctypes.CDLL(str(folder / "libemulation.so")).emulate
+        self._emulate.argtypes = [ctypes.c_void_p] * 2 + [ctypes.c_size_t] + [ctypes.c_uint] * 2 + [ctypes.c_uint64]
+        self._kernels = [ctypes.CDLL(str(folder / f"{variant}.so")) for variant in ("plain", "deterministic")]
+        self._random = random.Random(seed)
+        self.launched: list[str] = []
+
+    def launch(self, name, suffix, count, parameters, constants=(), sums=None) -> None:
+        """As `Gpu.launch`, on one thread of the CPU, until the kernel has ended."""
+        structs = (parameters,) if sums is None else (parameters, sums)
+        content = b"".join(map(bytes, structs))  # sizes are multiples of 8, as are the offsets of parameters
+        entry = getattr(self._kernels[len(structs) - 1], f"{name}_{suffix}")
+        function = ctypes.cast(entry, ctypes.c_void_p)
+        grid = min(-(-count // 64), 8)
+        self._emulate(function, content, len(content), grid, 64, self._random.getrandbits(64))
+        self.launched.append(name)
+
+
+def run_python(script: str, **variables: str) -> subprocess.CompletedProcess:
+    """Runs a script in a process of its own, with more environment variables, and captures what it prints."""
+    path = os.pathsep.join([str(_HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"PYTHONPATH": path} | variables
+    return subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)

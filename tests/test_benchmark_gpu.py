@@ -1,0 +1,84 @@
+"""benchmarks/gpu.py: what it does without a GPU, and its cases, tables and plot with a clock that is not real."""
+
+import csv
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from imageio.v3 import imread
+
+import glraster
+
+PATH = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    spec = importlib.util.spec_from_file_location("benchmark_gpu", PATH)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "benchmark_gpu", module)  # dataclasses look it up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def no_gpu() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+
+
+def test_without_gpu(no_gpu, tmp_path):
+    done = subprocess.run([sys.executable, str(PATH), "--out", str(tmp_path)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "no CUDA device\n") and not list(tmp_path.iterdir())
+
+
+def test_sphere(benchmark):
+    pos, tri = benchmark.sphere(1000, 2, torch.device("cpu"))
+    assert abs(len(tri) - 1000) < 50 and pos.shape == (2, int(tri.max()) + 1, 4)
+    rast, _ = glraster.rasterize(glraster.RasterizeCudaContext("cpu"), pos, tri, (64, 64))
+    covered = (rast[..., 3] > 0).float().mean((1, 2))
+    assert ((covered > 0.7) & (covered < 0.8)).all()  # a disk of radius 0.98
+
+
+def test_cases_and_floors(benchmark):
+    contexts = {"software": glraster.RasterizeCudaContext("cpu")}
+    found = {case.operation: case for case in benchmark.cases(contexts, 2, 32, 1000, torch.device("cpu"))}
+    assert list(found) == [
+        "rasterize, software",
+        "rasterize backward",
+        *(name + suffix for name in ("interpolate", "texture", "antialias") for suffix in ("", " backward")),
+    ]
+    for case in found.values():
+        case.run()
+    pos, tri = benchmark.sphere(1000, 2, torch.device("cpu"))
+    pixels, vertices = 2 * 32 * 32, pos.shape[1]
+    assert found["rasterize, software"].bytes == pos.nbytes + tri.nbytes + pixels * 32
+    assert found["interpolate"].bytes == vertices * 8 + tri.nbytes + pixels * (16 + 8)
+    assert found["texture"].bytes == pixels * (8 + 12) + 1024 * 1024 * 12
+    assert found["antialias"].bytes == pixels * (12 + 16 + 12)
+
+
+def test_tables_and_plot(benchmark, tmp_path):
+    rows = [
+        benchmark.Row(operation, 8, size, 20_000, 2.0 * size, float(size))
+        for operation in ("texture", "texture backward")
+        for size in (512, 1024)
+    ]
+    benchmark.save(rows, [("a promise", 1.5, "ms", 2.0)], "Card", 4e9, tmp_path / "Card")
+    with open(tmp_path / "Card" / "operations.csv") as file:
+        table = list(csv.reader(file))
+    assert table[0][-2:] == ["floor_ms", "ratio"] and table[1] == [
+        "texture",
+        "8",
+        "512",
+        "20000",
+        "1024.0",
+        "512.0",
+        "2.000",
+    ]
+    assert (tmp_path / "Card" / "headlines.csv").read_text().splitlines()[1] == "a promise,1.5,ms,2.0"
+    assert np.ptp(imread(tmp_path / "Card" / "operations.png")[..., 0]) > 200

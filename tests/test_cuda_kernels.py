@@ -1,0 +1,209 @@
+"""The kernels' CUDA half, run by the emulated GPU (tests/emulation): no GPU is needed, and none is used."""
+
+import ctypes
+import functools
+import sys
+
+import emulation
+import pytest
+import torch
+from scenes import soup, sphere
+
+import glraster
+from glraster.cuda_kernels import cuda, launcher
+from glraster.cuda_kernels.order_free_sums import OrderFreeSums, launch_order_free
+
+SIZES = [(24, 40), (17, 33), (1, 70), (5, 1)]  # whole warps, ragged rows, and rows shorter than a warp
+
+
+@pytest.fixture(scope="session")
+def emulation_folder(tmp_path_factory):
+    return emulation.build(tmp_path_factory.mktemp("emulation"))
+
+
+@pytest.fixture
+def on_emulated_gpu(emulation_folder, monkeypatch):
+    """on_emulated_gpu(seed): CPU tensors are from now on worked on by an emulated GPU, which is returned."""
+
+    def launch(kernel, params, count, dtype, device, adds_to=(), constants=()):
+        if count:
+            suffix, device = launcher._SUFFIX[dtype], torch.device("cuda", 0)
+            cuda.run_on_cuda(kernel, suffix, params, count, device, adds_to, constants)
+
+    find_visible = glraster.RasterizeCudaContext.find_visible
+    by_tiles = functools.partialmethod(find_visible, by_bands=False)  # bands are for the CPU
+
+    def start(seed: int = 0) -> emulation.EmulatedGpu:
+        gpu = emulation.EmulatedGpu(emulation_folder, seed)
+        monkeypatch.setattr(cuda, "gpu", lambda index: gpu)
+        monkeypatch.setattr(glraster.RasterizeCudaContext, "find_visible", by_tiles)
+        for name, module in list(sys.modules.items()):
+            if name.startswith("glraster.") and module is not launcher:
+                if hasattr(module, "launch"):
+                    monkeypatch.setattr(module, "launch", launch)
+                if hasattr(module, "threads_for"):
+                    monkeypatch.setattr(module, "threads_for", lambda count, device: None)
+        return gpu
+
+    return start
+
+
+@pytest.fixture
+def deterministic():
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def render(pos, tri, size, dtype=torch.float32, **raster_arguments) -> dict[str, torch.Tensor]:
+    """Everything between positions and an antialiased image, and the gradients back."""
+    generator = torch.Generator().manual_seed(0)
+    pos = pos.to(dtype, copy=True).requires_grad_()
+    attr = torch.rand((pos.shape[-2], 4), generator=generator, dtype=dtype).requires_grad_()
+    context = glraster.RasterizeCudaContext("cpu")
+    rast, rast_db = glraster.rasterize(context, pos, tri, size, **raster_arguments)
+    out, out_da = glraster.interpolate(attr, rast, tri, rast_db, "all")
+    image = glraster.antialias(out, rast, pos, tri)
+    (image.square().sum() + 1e-3 * out_da.square().sum()).backward()
+    names = {"rast": rast, "rast_db": rast_db, "out": out, "out_da": out_da, "image": image}
+    return {n: t.detach() for n, t in names.items()} | {"grad_pos": pos.grad, "grad_attr": attr.grad}
+
+
+def look_up(filter_mode: str, boundary_mode: str) -> dict[str, torch.Tensor]:
+    """A texture that several pixels share texels of, and its gradients."""
+    generator = torch.Generator().manual_seed(1)
+    D, shape = (3, (2, 6, 8, 8, 3)) if boundary_mode == "cube" else (2, (2, 16, 8, 3))
+    tex = torch.rand(shape, generator=generator).requires_grad_()
+    uv = torch.randn((2, 9, 11, D), generator=generator).requires_grad_()
+    uv_da = (0.1 * torch.randn((2, 9, 11, 2 * D), generator=generator)).requires_grad_()
+    out = glraster.texture(tex, uv, uv_da, filter_mode=filter_mode, boundary_mode=boundary_mode)
+    out.square().sum().backward()
+    grads = {"grad_tex": tex.grad, "grad_uv": uv.grad, "grad_uv_da": uv_da.grad}
+    return {"out": out.detach()} | {name: grad for name, grad in grads.items() if grad is not None}
+
+
+def assert_agree(found: dict, expected: dict) -> None:
+    """Results are equal to the last bit, gradients to rounding: their sums have another order."""
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        if name.startswith("grad_"):
+            eps = torch.finfo(tensor.dtype).eps
+            assert (found[name] - tensor).abs().max() <= 32 * eps * tensor.abs().max(), name
+        else:
+            assert torch.equal(found[name], tensor), name
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_render_equals_host(on_emulated_gpu, size, dtype):
+    scene = soup(0, 2, 40)
+    expected = render(*scene, size, dtype)
+    gpu = on_emulated_gpu()
+    assert_agree(render(*scene, size, dtype), expected)
+    assert {"rasterize_triangles", "rasterize_tiles", "barycentrics_bwd", "antialias_bwd"} <= set(gpu.launched)
+
+
+def test_ranges_equal_host(on_emulated_gpu):
+    pos, tri = sphere(1)
+    ranges = torch.tensor([[0, 20], [10, 70], [3, 0]], dtype=torch.int32)
+    expected = render(pos[0], tri, (24, 40), ranges=ranges)
+    on_emulated_gpu()
+    assert_agree(render(pos[0], tri, (24, 40), ranges=ranges), expected)
+
+
+def test_depth_peeling_equals_host(on_emulated_gpu):
+    def layers():
+        with glraster.DepthPeeler(glraster.RasterizeCudaContext("cpu"), *soup(2, 2, 30), (24, 40)) as peeler:
+            return [peeler.rasterize_next_layer()[0] for _ in range(3)]
+
+    expected = layers()
+    on_emulated_gpu()
+    assert all(torch.equal(a, b) for a, b in zip(layers(), expected, strict=True))
+
+
+@pytest.mark.parametrize("boundary_mode", ["wrap", "clamp", "zero", "cube"])
+@pytest.mark.parametrize("filter_mode", ["nearest", "linear", "linear-mipmap-nearest", "linear-mipmap-linear"])
+def test_texture_equals_host(on_emulated_gpu, filter_mode, boundary_mode):
+    expected = look_up(filter_mode, boundary_mode)
+    on_emulated_gpu()
+    assert_agree(look_up(filter_mode, boundary_mode), expected)
+
+
+def test_order_changes_sums_but_not_results(on_emulated_gpu):
+    scene, found = soup(3, 2, 40), []
+    for seed in range(4):
+        on_emulated_gpu(seed)
+        found.append(render(*scene, (24, 40)))
+    for other in found[1:]:
+        assert_agree(other, found[0])
+    assert any(not torch.equal(other["grad_pos"], found[0]["grad_pos"]) for other in found[1:])
+
+
+def test_deterministic_sums(on_emulated_gpu, deterministic):
+    scene = soup(3, 2, 40)
+    expected = render(*scene, (24, 40), torch.float64), look_up("linear-mipmap-linear", "wrap")
+    found = []
+    for seed in range(4):
+        on_emulated_gpu(seed)
+        found.append((render(*scene, (24, 40), torch.float64), look_up("linear-mipmap-linear", "wrap")))
+    for images, texels in found[1:]:
+        assert all(torch.equal(images[name], tensor) for name, tensor in found[0][0].items())
+        assert all(torch.equal(texels[name], tensor) for name, tensor in found[0][1].items())
+    for name in ("grad_pos", "grad_attr"):
+        error = (found[0][0][name] - expected[0][name]).abs().max() / expected[0][name].abs().max()
+        assert 0 < error < 1e-9, name  # fixed point, and accurate
+    assert_agree(found[0][1], expected[1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_fixed_point_by_hand(emulation_folder, dtype):
+    """Sums of given values per attribute: pixel i shows triangle i of one vertex three times and adds u = 1, v = 0."""
+    tiny, huge = torch.finfo(dtype).tiny, torch.finfo(dtype).max / 8
+    values = torch.tensor(
+        [
+            [1.0, 0.25, -3.0, 4.0],  # exact
+            [0, 0, 0, 0],
+            [tiny, tiny, -tiny, 5 * tiny],
+            [huge, huge, -huge, huge],
+            [1e20, 1.0, -1e20, 0],  # 1 is lost beside 1e20, as in any sum of this precision
+            [1.0, torch.inf, 0, 0],
+            [torch.nan, 1.0, 0, 0],
+        ],
+        dtype=dtype,
+    )
+    expected = torch.tensor([2.25, 0, 6 * tiny, 2 * huge, 0, torch.nan, torch.nan], dtype=dtype)
+    from glraster.interpolate import InterpolateParams
+
+    rast = torch.zeros((1, 1, 4, 4), dtype=dtype)
+    rast[..., 0], rast[..., 3] = 1, 1
+    tri, attr = torch.zeros((1, 3), dtype=torch.int32), torch.zeros((1, 7), dtype=dtype)
+    tri[0, 1] = tri[0, 2] = 1  # vertex 0 receives u = 1, vertex 1 the zeros of v and w
+    attr, grad_out = torch.zeros((2, 7), dtype=dtype), values.T.contiguous()
+    grad_attr = torch.zeros_like(attr)
+    tensors = {"attr": attr, "rast": rast, "tri": tri, "grad_out": grad_out, "grad_attr": grad_attr}
+    params = InterpolateParams(
+        **{name: tensor.data_ptr() for name, tensor in tensors.items()}, N=1, H=1, W=4, V=2, A=7, num_triangles=1
+    )
+    launch = emulation.EmulatedGpu(emulation_folder).launch
+    launch_order_free(launch, "interpolate_bwd", launcher._SUFFIX[dtype], 4, params, (), (grad_attr,))
+    torch.testing.assert_close(grad_attr[0], expected, rtol=1e-9, atol=0, equal_nan=True)
+
+
+def test_unnamed_target_is_refused(emulation_folder):
+    """A deterministic launch that adds to a tensor it does not name would lose the additions: it stops instead."""
+    script = f"""
+import ctypes, emulation, torch
+from pathlib import Path
+from glraster.interpolate import InterpolateParams
+from glraster.cuda_kernels.order_free_sums import OrderFreeSums
+rast, tri, rest = torch.ones((1, 1, 1, 4)), torch.zeros((1, 3), dtype=torch.int32), torch.ones(4)
+params = InterpolateParams(attr=rest.data_ptr(), rast=rast.data_ptr(), tri=tri.data_ptr(), grad_out=rest.data_ptr(),
+    grad_attr=rest.data_ptr(), N=1, H=1, W=1, V=1, A=1, num_triangles=1)
+emulation.EmulatedGpu(Path({str(emulation_folder)!r})).launch("interpolate_bwd", "f32", 1, params, (), OrderFreeSums())
+"""
+    done = emulation.run_python(script)
+    assert done.returncode < 0 and "__trap()" in done.stderr
+
+
+def test_sizes_of_structs():
+    assert ctypes.sizeof(OrderFreeSums) == 32 * 4 * 8 + 3 * 8

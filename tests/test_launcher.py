@@ -1,0 +1,283 @@
+"""Compiling for GPUs, keeping what was compiled, and the way to the driver; without a GPU."""
+
+import ctypes
+import importlib.util
+import shutil
+import sys
+import types
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import emulation
+import pytest
+import torch
+
+import glraster
+from glraster.cuda_kernels import compile_check, compiler, cuda, launcher
+from glraster.cuda_kernels.compiler import CudaError, Kernel
+from glraster.cuda_kernels.order_free_sums import OrderFreeSums
+
+KERNEL = Kernel("interpolate_fwd", "f32", "InterpolateParams")
+FOLDER = Path(compiler.__file__).parent
+
+
+@pytest.fixture
+def nvcc() -> None:
+    if shutil.which("nvcc") is None:
+        pytest.skip("no nvcc")
+
+
+@pytest.fixture(scope="session")
+def emulation_folder(tmp_path_factory) -> Path:
+    return emulation.build(tmp_path_factory.mktemp("emulation"))
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    """An empty folder for compiled kernels."""
+    monkeypatch.setenv("GLRASTER_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+class FakeCompiler:
+    """Counts what it is asked to compile."""
+
+    def __init__(self, version: str = "1.0", capabilities: tuple[int, ...] = (75, 80, 90)):
+        self.version, self.capabilities, self.asked = version, list(capabilities), []
+
+    def compile(self, source, name, target, options):
+        self.asked.append((name, target))
+        return f"{name} for {target}".encode()
+
+
+@pytest.fixture
+def fake_compiler(monkeypatch) -> FakeCompiler:
+    fake = FakeCompiler()
+    monkeypatch.setattr(compiler, "compiler", lambda driver_major: fake)
+    return fake
+
+
+def param_structs() -> dict[str, type[ctypes.Structure]]:
+    """Every parameter struct, by the stem of its file."""
+    found = {}
+    for name, module in list(sys.modules.items()):
+        if name.startswith("glraster."):
+            structs = {n: s for n, s in vars(module).items() if n.endswith("Params") and isinstance(s, type)}
+            found |= {n.removesuffix("Params").lower(): s for n, s in structs.items()}
+    return found
+
+
+@pytest.mark.parametrize("architecture", compile_check.ARCHITECTURES)
+def test_compiles_and_takes_the_structs(nvcc, emulation_folder, tmp_path, architecture):
+    """Every file compiles without warnings or spills, and the kernels' parameters have the sizes of their mirrors."""
+    jobs = {(job.file.stem, job.deterministic): job for job in reversed(compile_check.jobs_for([architecture]))}
+    assert {stem for stem, _ in jobs} == {file.stem for file in FOLDER.glob("*.cu")} == set(param_structs())
+    parameter_bytes = ctypes.CDLL(str(emulation_folder / "libemulation.so")).emulated_parameter_bytes
+    parameter_bytes.restype = ctypes.c_int64
+
+    def compile_one(job):
+        cubin = tmp_path / f"{job.file.stem}{job.deterministic}.cubin"
+        return job, compile_check.compile_with_nvcc(job, cubin), cubin.read_bytes()
+
+    with ThreadPoolExecutor(2) as pool:
+        for job, uses, image in pool.map(compile_one, jobs.values()):
+            size = ctypes.sizeof(param_structs()[job.file.stem])
+            expected = size + (ctypes.sizeof(OrderFreeSums) if job.deterministic else 0)
+            assert len(uses) >= 2
+            for use in uses:
+                found = parameter_bytes(image, ctypes.c_size_t(len(image)), use.entry.encode())
+                assert (use.entry, found, use.spilled) == (use.entry, expected, 0)
+
+
+def test_check_fails_on_errors_and_on_missing_nvcc(monkeypatch, capsys):
+    def refuse(job, cubin):
+        raise RuntimeError(f"nvcc could not compile {job.file.name}")
+
+    monkeypatch.setattr(compile_check, "compile_with_nvcc", refuse)
+    monkeypatch.setattr(compile_check.shutil, "which", lambda name: "/bin/nvcc")
+    assert compile_check.main(["--arch", "sm_80"]) == 1
+    assert "nvcc could not compile interpolate.cu" in capsys.readouterr().out
+    monkeypatch.setattr(compile_check.shutil, "which", lambda name: None)
+    assert compile_check.main([]) == 2
+
+
+def test_compiled_once(cache, fake_compiler):
+    first = compiler.compile_kernel(KERNEL, 80, 13)
+    assert compiler.compile_kernel(KERNEL, 80, 13) == first == b"interpolate_fwd_f32 for sm_80"
+    assert fake_compiler.asked == [("interpolate_fwd_f32", "sm_80")]
+    (kept,) = cache.iterdir()
+    assert kept.read_bytes() == first and kept.name.startswith("interpolate_fwd_f32-sm_80-")
+
+
+def test_newer_gpu_gets_ptx_and_older_is_refused(cache, fake_compiler):
+    compiler.compile_kernel(KERNEL, 120, 13)
+    assert fake_compiler.asked == [("interpolate_fwd_f32", "compute_90")]
+    with pytest.raises(CudaError, match="compute capability is 7.0, the compiler starts at 7.5"):
+        compiler.compile_kernel(KERNEL, 70, 13)
+
+
+def test_key_covers_all_that_goes_in(tmp_path, monkeypatch):
+    def key(kernel=KERNEL, target="sm_80", version="1.0"):
+        compiler._sources_digest.cache_clear()
+        return compiler.cache_key(kernel, target, version)
+
+    keys = [key(), key(target="sm_90"), key(version="1.1"), key(Kernel("interpolate_bwd", "f32", "InterpolateParams"))]
+    keys += [key(Kernel("interpolate_fwd", "f64", "InterpolateParams")), key(Kernel(*keys_of(KERNEL), (("A", 3),)))]
+    keys += [key(Kernel(*keys_of(KERNEL), (("A", 4),))), key(Kernel(*keys_of(KERNEL), (), True))]
+    assert len(set(keys)) == len(keys)
+    # Neither does the place of the sources count, nor other operations; the file and every header do.
+    before, copied = key(), tmp_path / "elsewhere"
+    shutil.copytree(FOLDER, copied, ignore=shutil.ignore_patterns("*.so"))
+    monkeypatch.setattr(compiler, "_FOLDER", copied)
+    assert key() == before
+    (copied / "antialias.cu").write_text("")
+    assert key() == before
+    for name in ("interpolate.cu", "common/edge_table.cuh"):
+        (copied / name).write_text((copied / name).read_text() + "\n")
+        assert key() != before
+        before = key()
+
+
+def keys_of(kernel: Kernel) -> tuple[str, str, str]:
+    return kernel.name, kernel.suffix, kernel.params
+
+
+def test_unwritable_cache_warns(tmp_path, monkeypatch, fake_compiler):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("GLRASTER_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    with pytest.warns(UserWarning, match="compiles its GPU kernels anew in every process"):
+        assert compiler.compile_kernel(KERNEL, 80, 13) == b"interpolate_fwd_f32 for sm_80"
+
+
+def test_cache_directory(monkeypatch):
+    monkeypatch.delenv("GLRASTER_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    assert compiler.cache_directory() == Path("/xdg/glraster")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert compiler.cache_directory() == Path.home() / ".cache" / "glraster"
+
+
+@pytest.fixture
+def no_nvrtc(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
+
+
+def reason_of_compiler() -> str:
+    with pytest.raises(CudaError) as caught:
+        compiler.compiler.__wrapped__(13)
+    return str(caught.value)
+
+
+def test_without_pycuda(monkeypatch, no_nvrtc):
+    monkeypatch.setitem(sys.modules, "pycuda", None)
+    reason = reason_of_compiler()
+    assert reason.startswith("glraster cannot compile its kernels for the GPU: PyCUDA is not installed (pip install ")
+    assert "; NVRTC, which PyTorch's CUDA builds bring, cannot be loaded (" in reason and "\n" not in reason
+
+
+def test_pycuda_without_driver(monkeypatch, tmp_path, no_nvrtc):
+    (tmp_path / "pycuda").mkdir()
+    (tmp_path / "pycuda" / "__init__.py").write_text("")
+    (tmp_path / "pycuda" / "driver.py").write_text(
+        "raise ImportError('libcuda.so.1: cannot open shared object file: No such file or directory')"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("pycuda", "pycuda.driver"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    assert "PyCUDA is installed but cannot be loaded (libcuda.so.1: cannot open shared" in reason_of_compiler()
+
+
+def test_compiler_newer_than_the_driver_is_passed_over(monkeypatch):
+    def found(version, major):
+        return types.SimpleNamespace(version=version, major=major)
+
+    monkeypatch.setattr(compiler, "_find_nvcc", lambda: found("nvcc 14.0", 14))
+    monkeypatch.setattr(compiler, "_find_nvrtc", lambda: found("NVRTC 13.0", 13))
+    assert compiler.compiler.__wrapped__(13).version == "NVRTC 13.0"
+    assert compiler.compiler.__wrapped__(14).version == "nvcc 14.0"
+    with pytest.raises(
+        CudaError, match="nvcc 14.0 is newer than the driver, which is for CUDA 12; NVRTC 13.0 is newer"
+    ):
+        compiler.compiler.__wrapped__(12)
+    monkeypatch.setenv("GLRASTER_CUDA_COMPILER", "nvrtc")
+    assert compiler.compiler.__wrapped__(14).version == "NVRTC 13.0"
+    monkeypatch.setenv("GLRASTER_CUDA_COMPILER", "gcc")
+    with pytest.raises(CudaError, match="must be nvcc or nvrtc, got 'gcc'"):
+        compiler.compiler.__wrapped__(14)
+
+
+def test_without_cuda_bindings(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
+    with pytest.raises(CudaError, match="glraster needs cuda-bindings on GPUs: pip install 'glraster\\[cuda\\]'"):
+        cuda.cuda_driver.__wrapped__()
+
+
+@pytest.fixture
+def no_driver(bindings) -> None:
+    if importlib.util.find_spec("torch.cuda") and torch.cuda.is_available():
+        pytest.skip("this machine has a driver")
+
+
+@pytest.fixture
+def bindings() -> None:
+    try:
+        import cuda.bindings.driver  # noqa: F401
+    except ImportError:
+        pytest.skip("cuda-bindings is not installed")
+
+
+def test_without_driver(no_driver):
+    reason = cuda.unavailable_reason()
+    assert reason.startswith("no NVIDIA driver on this machine: libcuda.so.1 cannot be loaded") and "\n" not in reason
+    assert cuda.describe() == reason
+
+
+def test_device_of_another_kind():
+    with pytest.raises(RuntimeError, match="kernels run on cpu and cuda tensors, got meta"):
+        launcher.launch("interpolate_fwd", OrderFreeSums(), 1, torch.float32, torch.device("meta"))
+
+
+def test_dense_keeps_what_fits():
+    tensor = torch.rand((4, 6))
+    assert launcher.dense(tensor) is tensor and launcher.dense(None) is None
+    assert launcher.dense(tensor.T).is_contiguous()
+
+
+CHECKS = ["launches", "threads_without_context", "capture", "errors", "render"]
+
+
+def run_on_driver(check: str, folder: Path, cache: Path) -> None:
+    script = (
+        f"import sys, runpy; sys.argv = ['', {check!r}]; runpy.run_module('emulation.on_driver', run_name='__main__')"
+    )
+    done = emulation.run_python(script, LD_LIBRARY_PATH=str(folder), GLRASTER_CACHE_DIR=str(cache))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("kernels")
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_on_emulated_driver(nvcc, bindings, emulation_folder, shared_cache, check):
+    run_on_driver(check, emulation_folder, shared_cache)
+
+
+@pytest.mark.parametrize("check", ["graphics", "trial_catches_faults"])
+def test_graphics_on_emulated_driver(gl_available, bindings, emulation_folder, shared_cache, check):
+    run_on_driver(check, emulation_folder, shared_cache)
+
+
+def test_import_needs_nothing():
+    """Importing glraster loads neither PyCUDA nor cuda.bindings, compiles nothing and opens no library of CUDA."""
+    script = """
+import sys, torch
+before = set(sys.modules)  # PyTorch imports cuda.bindings where it is there
+import glraster, glraster.torch
+assert not {name.split('.')[0] for name in set(sys.modules) - before} & {'pycuda', 'cuda', 'moderngl', 'OpenGL'}
+assert 'libcuda' not in open('/proc/self/maps').read()
+"""
+    done = emulation.run_python(script)
+    assert done.returncode == 0, done.stderr
+    assert glraster.__all__

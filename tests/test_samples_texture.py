@@ -1,0 +1,45 @@
+"""The samples about textures: each runs with few iterations and comes close to its result."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import imageio.v3 as imageio
+import numpy as np
+
+SAMPLES = Path(__file__).parents[1] / "samples"
+
+
+def run(sample: str, *arguments: object) -> str:
+    command = [sys.executable, SAMPLES / f"{sample}.py", "--device", "cpu", *map(str, arguments)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}  # small pictures: threads would only wait for each other
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def earth(*arguments: object) -> float:
+    """The PSNR that the sample reports last."""
+    small = ("--size", 64, "--resolution", 32, "--pictures", 32, "--max-iter", 60)
+    return float(re.findall(r"PSNR of the texture ([\d.]+) dB", run("earth", *small, *arguments))[-1])
+
+
+def test_earth(tmp_path):
+    world = np.tile(np.linspace(40, 220, 64, dtype=np.uint8)[:, None, None], (1, 128, 3))
+    world[:, ::8] = 255 - world[:, ::8]  # meridians, which run together where nothing prefilters them
+    imageio.imwrite(tmp_path / "world.png", world)
+    plain, mip = (earth("--texture", tmp_path / "world.png", "--out", tmp_path, *o) for o in ((), ("--mip",)))
+    assert mip > plain + 2
+    truth, result = imageio.imread(tmp_path / "earth_anisotropic.png").astype(float).reshape(2, -1)
+    assert abs(truth - result).mean() < 16
+    first = imageio.imread(tmp_path / "earth_anisotropic.png")[4:68, 4:68].astype(float)
+    assert first[:16].mean() < first[-16:].mean(), "the top row of a file is the north of the map"
+
+
+def test_envphong(tmp_path):
+    output = run("envphong", "--size", 16, "--resolution", 64, "--max-iter", 60, "--out", tmp_path)
+    assert float(re.findall(r"([\d.]+) of its start", output)[-1]) < 0.6
+    truth, result = imageio.imread(tmp_path / "envphong.png").astype(float).reshape(2, -1)
+    assert abs(truth - result).mean() < 16
