@@ -1,0 +1,137 @@
+"""Fits a sphere to pictures of a mesh: silhouettes and shading pull its vertices into place.
+
+    python samples/fit_mesh.py [--mesh bunny.obj] [--out out/fit_mesh]
+
+Pictures of the target from all around are drawn first; they are all that the fit sees. It starts from a coarse sphere,
+which is refined twice on the way. Without --mesh the target is a procedural bear.
+
+Expected: before.png, after.png and target.png, comparison.png with the three above one another, loss.png, and the mesh,
+fitted.obj. The silhouettes of start, result and target are compared over views that the fit has not seen: their
+intersection over union (IoU) ends above 0.97.
+"""
+
+from pathlib import Path
+
+import camera
+import meshes
+import options
+import pictures
+import torch
+import trimesh
+from large_steps import Smoothing, UniformAdam
+from tqdm import tqdm
+
+import glraster.torch as dr
+
+LIGHTS = torch.nn.functional.normalize(torch.tensor([[0.5, 0.7, 0.5], [-0.8, 0.2, 0.4], [0.2, -0.3, -0.9]]), dim=1)
+COLORS = torch.tensor([[0.95, 0.75, 0.5], [0.15, 0.3, 0.55], [0.35, 0.15, 0.3]])
+STAGES = ((2 / 7, 10.0), (2 / 7, 19.0), (3 / 7, 30.0))  # share of the iterations, smoothing; a refinement between two
+
+
+def render(glctx, mesh, mvps, resolution, topology=None):
+    """Draws a mesh lit by three soft lights: [N, resolution, resolution, 4], coverage in the last channel."""
+    pos = camera.transform(mesh.positions, mvps)
+    rast, _ = dr.rasterize(glctx, pos, mesh.triangles, (resolution, resolution))
+    shade = ((meshes.vertex_normals(mesh) @ LIGHTS.T.to(pos) + 1) / 2) ** 2 @ COLORS.to(pos)
+    image, _ = dr.interpolate(torch.nn.functional.pad(shade, (0, 1), value=1.0), rast, mesh.triangles)
+    return dr.antialias(image, rast, pos, mesh.triangles, topology)
+
+
+def refine(mesh: meshes.Mesh) -> meshes.Mesh:
+    """Splits every triangle into four, then evens the vertices out within the surface."""
+    positions, triangles = (tensor.cpu().numpy() for tensor in mesh)
+    positions, triangles = trimesh.remesh.subdivide(positions, triangles)
+    finer = meshes.Mesh(torch.from_numpy(positions).float(), torch.from_numpy(triangles).int()).to(
+        mesh.positions.device
+    )
+    for _ in range(20):
+        step = meshes.neighbour_mean(finer.positions, finer.triangles) - finer.positions
+        normals = meshes.vertex_normals(finer)
+        tangential = step - normals * (step * normals).sum(1, keepdim=True)
+        finer = finer._replace(positions=finer.positions + 0.5 * tangential)
+    return finer
+
+
+def silhouette_iou(glctx, mesh, target, mvps, resolution=256) -> float:
+    """Mean intersection over union of the two meshes' silhouettes."""
+    covered = []
+    for shape in (mesh, target):
+        pos = camera.transform(shape.positions, mvps)
+        covered.append(dr.rasterize(glctx, pos, shape.triangles, (resolution, resolution))[0][..., 3] > 0)
+    both, either = covered[0] & covered[1], covered[0] | covered[1]
+    return (both.sum((1, 2)) / either.sum((1, 2))).mean().item()
+
+
+def fit_stage(glctx, mesh, smoothing, iterations, mvps, truth, batch, generator, bar, losses) -> meshes.Mesh:
+    """Moves the vertices of a mesh with fixed topology."""
+    smooth, topology = Smoothing(mesh, smoothing), dr.antialias_construct_topology_hash(mesh.triangles)
+    unknowns = smooth.unknowns(mesh.positions).requires_grad_()
+    optimizer = UniformAdam([unknowns], lr=0.05)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: 0.1 ** (i / iterations))
+    for _ in range(iterations):
+        chosen = torch.randperm(len(mvps), generator=generator)[:batch]
+        guess = mesh._replace(positions=smooth.positions(unknowns))
+        image, wanted = render(glctx, guess, mvps[chosen], truth.shape[1], topology), truth[chosen]
+        error = (image - wanted).abs()
+        both = wanted[..., 3:] * image[..., 3:].detach()  # shading counts where both are
+        loss = 0.5 * error[..., 3].mean() + (error[..., :3] * both).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+        bar.update()
+        bar.set_postfix(loss=f"{losses[-1]:.4f}", vertices=len(unknowns))
+    return mesh._replace(positions=smooth.positions(unknowns).detach())
+
+
+def show(glctx, mesh, mvps, size=384) -> torch.Tensor:
+    with torch.no_grad():
+        image = pictures.shrink(render(glctx, mesh, mvps, 2 * size), 2)
+    return image[..., :3] + (1 - image[..., 3:]) * 0.93  # on light grey
+
+
+def main() -> None:
+    parser = options.make_parser(__doc__, out="out/fit_mesh")
+    parser.add_argument("--mesh", help="target: any file that trimesh reads (default: a procedural bear)")
+    parser.add_argument("--max-iter", type=options.positive, default=700)
+    parser.add_argument("--views", type=options.positive, default=48, help="pictures of the target")
+    parser.add_argument("--batch", type=options.positive, default=6, help="pictures per iteration")
+    parser.add_argument("--resolution", type=options.positive, default=128)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    glctx, out = options.make_context(args), Path(args.out)
+    device, generator = glctx.device, torch.Generator().manual_seed(args.seed)
+
+    target = (meshes.load(args.mesh) if args.mesh else meshes.bear()).to(device)
+    mvps = camera.orbit(3 * camera.directions(args.views)).to(device)
+    unseen = camera.directions(16) @ camera.random_rotations(1, generator)[0].T
+    held_out = camera.orbit(3 * unseen).to(device)
+    with torch.no_grad():
+        truth = torch.cat([render(glctx, target, mvp[None], args.resolution) for mvp in mvps])
+
+    start = meshes.sphere(3).to(device)
+    start = mesh = start._replace(positions=0.6 * start.positions)
+    losses: list[float] = []
+    with tqdm(total=args.max_iter, desc="fitting") as bar:
+        for stage, (share, smoothing) in enumerate(STAGES):
+            last = stage == len(STAGES) - 1
+            count = args.max_iter - len(losses) if last else round(share * args.max_iter)
+            mesh = refine(mesh) if stage else mesh
+            mesh = fit_stage(glctx, mesh, smoothing, count, mvps, truth, args.batch, generator, bar, losses)
+
+    rows = {
+        name: show(glctx, shape, held_out[:5])
+        for name, shape in (("before", start), ("after", mesh), ("target", target))
+    }
+    for name, row in rows.items():
+        pictures.save(out / f"{name}.png", pictures.grid([row]))
+    pictures.save(out / "comparison.png", pictures.grid(list(rows.values())))
+    pictures.save_curve(out / "loss.png", losses, "loss")
+    meshes.save(out / "fitted.obj", mesh)
+    before, after = (silhouette_iou(glctx, shape, target, held_out) for shape in (start, mesh))
+    print(f"silhouette IoU over {len(held_out)} held-out views: {before:.4f} before, {after:.4f} after; see {out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Sees through a glass bear: peels its layers, composites them front to back, and fits colours and opacities.
+
+    python samples/peel.py [--layers 8] [--max-iter 100] [--out out/peel.png]
+
+The scene is a bear of tinted glass with a ball in its belly. A picture of it is given; from a wrong guess, gradients
+through every layer find the colour and opacity of both, though the ball is never the nearest surface of any pixel.
+
+Expected: all eight numbers come within 0.02 of the truth. The picture's upper row shows the truth, the guess and the
+fit, its lower row the first three layers of the truth by themselves.
+"""
+
+import camera
+import meshes
+import pictures
+import torch
+from options import make_context, make_parser, positive
+from tqdm import tqdm, trange
+
+import glraster.torch as dr
+
+
+def scene(device):
+    """Returns the mesh of bear and ball, normals [V, 3], and per vertex which of the two it belongs to [V]."""
+    bear, ball = meshes.bear(), meshes.sphere(3)
+    ball = meshes.Mesh(ball.positions * 0.2 + torch.tensor([0.0, -0.2, 0.0]), ball.triangles)
+    both = meshes.Mesh(
+        torch.cat([bear.positions, ball.positions]), torch.cat([bear.triangles, ball.triangles + len(bear.positions)])
+    )
+    part = torch.arange(2).repeat_interleave(torch.tensor([len(bear.positions), len(ball.positions)]))
+    return both.to(device), meshes.vertex_normals(both).to(device), part.to(device)
+
+
+def layers(glctx, mvp, eye, mesh, normals, material, resolution, count):
+    """Yields front to back, as long as there are any, colour [1, H, W, 3] and opacity [1, H, W, 1] of each layer.
+
+    `material` [V, 4] holds colour and opacity; the more obliquely one looks through the glass, the thicker it is.
+    """
+    pos = camera.transform(mesh.positions, mvp)
+    attributes = torch.cat([material, normals, eye - mesh.positions], dim=1)
+    with dr.DepthPeeler(glctx, pos, mesh.triangles, (resolution, resolution)) as peeler:
+        for _ in range(count):
+            rast, _ = peeler.rasterize_next_layer()
+            if not rast[..., 3].any():
+                break
+            values, _ = dr.interpolate(attributes, rast, mesh.triangles)
+            color, opacity, normal, view = values.split([3, 1, 3, 3], dim=-1)
+            facing = torch.nn.functional.cosine_similarity(normal, view, dim=-1)[..., None].abs().clamp(min=0.15)
+            opacity = 1 - (1 - opacity) ** (1 / facing)
+            light = color * (0.4 + 0.6 * facing) * opacity
+            yield dr.antialias(torch.cat([light, opacity], dim=-1), rast, pos, mesh.triangles).split([3, 1], dim=-1)
+
+
+def composite(layered, resolution):
+    """Returns the picture [1, H, W, 3] of layers given front to back, before a chequered wall."""
+    picture, passing = 0.0, 1.0
+    for light, opacity in layered:
+        picture, passing = picture + passing * light, passing * (1 - opacity)
+    squares = torch.arange(resolution) * 16 // resolution
+    wall = 0.6 + 0.4 * ((squares[:, None] + squares) % 2)
+    return picture + passing * wall[None, :, :, None].to(passing)
+
+
+def main() -> None:
+    parser = make_parser(__doc__, out="out/peel.png", context=None)
+    parser.add_argument("--layers", type=positive, default=8, help="to peel at most (default: 8)")
+    parser.add_argument("--resolution", type=positive, default=128, help="of the fit, in pixels (default: 128)")
+    parser.add_argument("--max-iter", type=positive, default=100, help="gradient steps (default: 100)")
+    args = parser.parse_args()
+    glctx = make_context(args)
+    mesh, normals, part = scene(glctx.device)
+    eye = torch.tensor([[1.2, 0.6, 2.9]], device=glctx.device)
+    mvp = camera.orbit(eye)
+
+    def draw(material, resolution=args.resolution):
+        return composite(layers(glctx, mvp, eye, mesh, normals, material[part], resolution, args.layers), resolution)
+
+    # Red, green, blue and opacity of the bear, then of the ball.
+    truth = torch.tensor([[0.95, 0.6, 0.2, 0.25], [0.1, 0.3, 0.9, 0.6]], device=glctx.device)
+    guess = torch.full_like(truth, 0.5)
+    fit = guess.clone().requires_grad_()
+    target = draw(truth)
+    optimizer = torch.optim.Adam([fit], lr=0.05)
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.3 ** (1 / args.max_iter))
+    for iteration in trange(args.max_iter, disable=None):
+        loss = (draw(fit) - target).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        fit.data.clamp_(0.01, 0.99)
+        if iteration % 50 == 0:
+            tqdm.write(f"iteration {iteration:4d}   loss {loss.item():.2e}")
+    print(f"largest error of a colour or opacity: {(fit - truth).abs().max().item():.4f}")
+
+    with torch.no_grad():
+        upper = torch.cat([draw(material, 512) for material in (truth, guess, fit)])
+        shown = list(layers(glctx, mvp, eye, mesh, normals, truth[part], 512, 3))
+        lower = torch.cat([composite([layer], 512) for layer in shown])
+        pictures.save(args.out, pictures.grid([upper, lower]))
+    print(f"Wrote {args.out}.")
+
+
+if __name__ == "__main__":
+    main()
