@@ -1,0 +1,313 @@
+"""Times every operation on a GPU, forward and backward, against the time that its bytes take to move.
+
+    python benchmarks/gpu.py [--quick] [--repeats 20] [--out benchmarks/results]
+
+The floor of an operation is the bytes of its inputs and outputs, each moved once, over the card's measured copy
+bandwidth. Times are medians of what CUDA events measure on the GPU, while the CPU is kept ahead. Scenes are spheres of
+1,000 to 10,000,000 triangles in images of 256^2 to 4096^2 pixels, minibatches of 1 to 64; what does not fit into memory
+is left out. Tables (CSV) and a plot (PNG) go to OUT/<card>/. Without a GPU it says so and ends.
+"""
+
+import argparse
+import csv
+import itertools
+import math
+import re
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+import torch
+
+import glraster
+
+TRIANGLES = (1_000, 20_000, 100_000, 1_000_000, 10_000_000)
+SIZES = (256, 512, 1024, 2048, 4096)
+IMAGES = (1, 8, 64)
+QUICK = ((20_000,), (512, 1024), (8,))
+BYTES_PER_PIXEL = 256  # that a case takes at its peak, with all that is kept for the backward passes
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement."""
+
+    operation: str
+    images: int
+    size: int
+    triangles: int
+    ms: float
+    floor_ms: float
+
+    @property
+    def ratio(self) -> float:
+        return self.ms / self.floor_ms
+
+
+def sphere(triangles: int, images: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Clip-space positions [N, V, 4] of a sphere that fills the images, turned from image to image, and [T, 3]."""
+    rings = max(2, round(math.sqrt(triangles / 4)))
+    polar = torch.linspace(0, math.pi, rings + 1, device=device)
+    azimuth = torch.linspace(0, 2 * math.pi, 2 * rings + 1, device=device)
+    a, b = torch.meshgrid(polar, azimuth, indexing="ij")
+    vertices = torch.stack([a.sin() * b.cos(), a.cos(), a.sin() * b.sin()], -1).reshape(-1, 3)
+    cell = torch.arange(2 * rings * rings, device=device)
+    corner = cell // (2 * rings) * (2 * rings + 1) + cell % (2 * rings)
+    lower = torch.stack([corner, corner + 1, corner + 2 * rings + 1], 1)
+    upper = torch.stack([corner + 1, corner + 2 * rings + 2, corner + 2 * rings + 1], 1)
+    pos = torch.ones((images, len(vertices), 4), device=device)
+    for n in range(images):
+        c, s = math.cos(0.3 * n), math.sin(0.3 * n)
+        turn = torch.tensor([[0.98 * c, 0, 0.98 * s], [0, 0.98, 0], [-0.5 * s, 0, 0.5 * c]], device=device)
+        pos[n, :, :3] = vertices @ turn.T
+    return pos, torch.cat([lower, upper]).int()
+
+
+def gpu_ms(run: Callable[[], object], repeats: int) -> float:
+    """Median milliseconds of a call on the GPU. A pause before each one keeps the CPU ahead, so that gaps between
+    launches do not count."""
+    for _ in range(3):
+        run()
+    times = []
+    for _ in range(repeats):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda._sleep(1_000_000)  # clock cycles: about half a millisecond
+        start.record()
+        run()
+        end.record()
+        end.synchronize()
+        times.append(start.elapsed_time(end))
+    return statistics.median(times)
+
+
+def copy_bandwidth(device: torch.device, repeats: int) -> float:
+    """Bytes per millisecond, read and written, of a copy far larger than the caches."""
+    count = min(1 << 30, torch.cuda.mem_get_info(device)[0] // 4) // 4
+    source = torch.rand(count, device=device)
+    target = torch.empty_like(source)
+    return 2 * source.nbytes / gpu_ms(lambda: target.copy_(source), repeats)
+
+
+def nbytes(*tensors: torch.Tensor) -> int:
+    return sum(tensor.nbytes for tensor in tensors)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One operation on one scene: what to run, and the bytes that it must move."""
+
+    operation: str
+    run: Callable[[], object]
+    bytes: int
+
+
+def backward(output: torch.Tensor, inputs: list[torch.Tensor], grad: torch.Tensor) -> Callable[[], object]:
+    return lambda: torch.autograd.grad(output, inputs, grad, retain_graph=True)
+
+
+def cases(contexts: dict, images: int, size: int, triangles: int, device: torch.device) -> Iterator[Case]:
+    """Every operation, forward and backward, each on the results of the one before."""
+    pos, tri = sphere(triangles, images, device)
+    pos.requires_grad_()
+    for name, context in contexts.items():
+
+        def draw(context=context):
+            return glraster.rasterize(context, pos.detach(), tri, (size, size))
+
+        yield Case(f"rasterize, {name}", draw, nbytes(pos, tri, *draw()))
+    rast, rast_db = glraster.rasterize(contexts["software"], pos, tri, (size, size))
+    ids = rast.nbytes // 4
+    yield Case("rasterize backward", backward(rast, [pos], rast.detach()), 2 * nbytes(pos) + rast.nbytes + ids)
+    fixed = rast.detach().requires_grad_()
+    attr = torch.rand((pos.shape[1], 2), device=device, requires_grad=True)
+    uv, _ = glraster.interpolate(attr, fixed, tri)
+    moved = nbytes(attr, fixed, tri, uv)
+    yield Case("interpolate", lambda: glraster.interpolate(attr.detach(), fixed.detach(), tri), moved)
+    moved += nbytes(attr, fixed)
+    yield Case("interpolate backward", backward(uv, [attr, fixed], uv.detach()), moved)
+    uv = uv.detach().requires_grad_()
+    tex = torch.rand((1, 1024, 1024, 3), device=device, requires_grad=True)
+    color = glraster.texture(tex, uv, filter_mode="linear")
+    moved = nbytes(uv, tex, color)
+    yield Case("texture", lambda: glraster.texture(tex.detach(), uv.detach(), filter_mode="linear"), moved)
+    yield Case("texture backward", backward(color, [tex, uv], color.detach()), moved + nbytes(uv, tex))
+    color = color.detach().requires_grad_()
+    topology = glraster.antialias_construct_topology_hash(tri)
+    smooth = glraster.antialias(color, fixed, pos, tri, topology)
+    moved = nbytes(color, fixed, smooth)
+    arguments = color.detach(), fixed.detach(), pos.detach(), tri, topology
+    yield Case("antialias", lambda: glraster.antialias(*arguments), moved)
+    yield Case("antialias backward", backward(smooth, [color, pos], smooth.detach()), moved + nbytes(color))
+
+
+def measure(contexts: dict, sweep: tuple, repeats: int, device: torch.device, bandwidth: float) -> list[Row]:
+    """All cases of all scenes that fit."""
+    rows = []
+    for triangles, size, images in itertools.product(*sweep):
+        if images * (size * size * BYTES_PER_PIXEL + triangles * 64) > torch.cuda.mem_get_info(device)[0]:
+            print(f"{images} x {size}^2, {triangles} triangles: left out, too large for this card")
+            continue
+        for case in cases(contexts, images, size, triangles, device):
+            row = Row(case.operation, images, size, triangles, gpu_ms(case.run, repeats), case.bytes / bandwidth)
+            print(f"{format_row(row)}")
+            rows.append(row)
+        torch.cuda.empty_cache()
+    return rows
+
+
+def format_row(row: Row) -> str:
+    scene = f"{row.images:3} x {row.size:4}^2 {row.triangles:9,}"
+    return f"{row.operation:22} {scene} {row.ms:9.3f} ms, floor {row.floor_ms:8.3f} ms, ratio {row.ratio:6.2f}"
+
+
+def render_step(size: int, device: torch.device) -> Callable[[], object]:
+    """Forward and backward of a textured, antialiased render of a sphere of 20,000 triangles."""
+    context = glraster.RasterizeCudaContext(device)
+    pos, tri = sphere(20_000, 1, device)
+    topology = glraster.antialias_construct_topology_hash(tri)
+    leaves = [pos, torch.rand((1, 1024, 1024, 3), device=device)]
+    attr, target = torch.rand((pos.shape[1], 2), device=device), torch.rand((1, size, size, 3), device=device)
+    leaves = [leaf.requires_grad_() for leaf in leaves]
+
+    def step():
+        rast, _ = glraster.rasterize(context, leaves[0], tri, (size, size))
+        color = glraster.texture(leaves[1], glraster.interpolate(attr, rast, tri)[0], filter_mode="linear")
+        image = glraster.antialias(color, rast, leaves[0], tri, topology)
+        return torch.autograd.grad((image - target).square().sum(), leaves)
+
+    return step
+
+
+def per_second(run: Callable[[], object], count: int, device: torch.device) -> float:
+    """Calls per second, CPU and GPU together."""
+    for _ in range(3):
+        run()
+    torch.cuda.synchronize(device)
+    start = time.perf_counter()
+    for _ in range(count):
+        run()
+    torch.cuda.synchronize(device)
+    return count / (time.perf_counter() - start)
+
+
+def captured(step: Callable[[], object], device: torch.device) -> torch.cuda.CUDAGraph:
+    side = torch.cuda.Stream(device)
+    side.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream(device).wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph
+
+
+def call_microseconds(run: Callable[[], object], device: torch.device, count: int = 100, rounds: int = 20) -> float:
+    """Median time of the CPU for a call, the GPU's work not waited for."""
+    times = []
+    for _ in range(rounds):
+        torch.cuda.synchronize(device)
+        start = time.perf_counter()
+        for _ in range(count):
+            run()
+        times.append((time.perf_counter() - start) / count * 1e6)
+    return statistics.median(times)
+
+
+def headlines(device: torch.device, repeats: int) -> list[tuple[str, float, str, float]]:
+    """What the project promises for a large card: (what, measured, unit, promised)."""
+    context = glraster.RasterizeCudaContext(device)
+
+    def draw(triangles, images, size):
+        scene = sphere(triangles, images, device)
+        return lambda: glraster.rasterize(context, *scene, (size, size))
+
+    small = sphere(1_000, 1, device)
+    attr = torch.rand((small[0].shape[1], 3), device=device)
+    step = render_step(1024, device)
+    overhead = call_microseconds(
+        lambda: glraster.interpolate(attr, glraster.rasterize(context, *small, (64, 64))[0], small[1]), device
+    )
+    return [
+        ("rasterize, 1,000,000 triangles, 2048^2", gpu_ms(draw(1_000_000, 1, 2048), repeats), "ms", 2.0),
+        ("rasterize, 20,000 triangles, 8 x 512^2", gpu_ms(draw(20_000, 8, 512), repeats), "ms", 0.3),
+        ("CPU time of rasterize + interpolate, 64^2", overhead, "us", 60.0),
+        ("forward + backward, 1024^2", per_second(step, 500, device), "per second", 1500.0),
+        ("the same in a graph", per_second(captured(step, device).replay, 500, device), "per second", 4000.0),
+    ]
+
+
+def save(rows: list[Row], promised: list[tuple], card: str, bandwidth: float, out: Path) -> None:
+    """Writes the tables and the plot."""
+    out.mkdir(parents=True, exist_ok=True)
+    with open(out / "operations.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*(field.name for field in fields(Row)), "ratio"])
+        writer.writerows([*astuple(row), f"{row.ratio:.3f}"] for row in rows)
+    with open(out / "headlines.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["what", "measured", "unit", "promised"])
+        writer.writerows(promised)
+    plot(rows, f"{card}, {bandwidth * 1e-9:.2f} TB/s copied", out / "operations.png")
+
+
+def plot(rows: list[Row], title: str, path: Path) -> None:
+    """Time against floor: points on the diagonal move their bytes as fast as a copy."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 7))
+    for operation in dict.fromkeys(row.operation for row in rows):
+        chosen = [row for row in rows if row.operation == operation]
+        style = {"marker": "x" if "backward" in operation else "o", "linestyle": "", "alpha": 0.7, "label": operation}
+        axes.loglog([row.floor_ms for row in chosen], [row.ms for row in chosen], **style)
+    limits = min(row.floor_ms for row in rows), max(row.floor_ms for row in rows)
+    for factor, line in ((1, "-"), (2, "--"), (4, ":")):
+        axes.loglog(limits, [factor * limit for limit in limits], line, color="gray", label=f"{factor} x floor")
+    axes.set(xlabel="floor [ms]", ylabel="time [ms]", title=title)
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=150, bbox_inches="tight")
+    plt.close(figure)
+
+
+def gpu_contexts(device: torch.device) -> dict:
+    contexts = {"software": glraster.RasterizeCudaContext(device)}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        opengl = glraster.RasterizeGLContext(device=device)
+    if opengl.egl_device == "none":
+        print(*(warning.message for warning in caught), sep="\n")
+    else:
+        contexts["OpenGL"] = opengl
+    return contexts
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="two scenes instead of all")
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    args = parser.parse_args(arguments)
+    if not torch.cuda.is_available():
+        print("no CUDA device")
+        return
+    device = torch.device("cuda", torch.cuda.current_device())
+    card, bandwidth = torch.cuda.get_device_name(device), copy_bandwidth(device, args.repeats)
+    print(f"{card}: a copy moves {bandwidth * 1e-9:.2f} TB/s")
+    rows = measure(
+        gpu_contexts(device), QUICK if args.quick else (TRIANGLES, SIZES, IMAGES), args.repeats, device, bandwidth
+    )
+    promised = headlines(device, args.repeats)
+    for what, measured, unit, limit in promised:
+        print(f"{what:44} {measured:10.3f} {unit} (promised: {limit:g})")
+    save(rows, promised, card, bandwidth, args.out / re.sub(r"\W+", "-", card))
+
+
+if __name__ == "__main__":
+    main()
