@@ -2,10 +2,13 @@
 
 Gradients come from autograd of the formulas below. The rules of the conventions that autograd does not give by itself
 stand where they act: `_texel_coordinate` (clamp limits), `_mip_level` (clamped or whole levels),
-`_with_finite_gradient`.
+`_with_finite_gradient`, `_narrow_footprint` (the number of samples).
+
+Anisotropic filtering follows Heckbert, "Fundamentals of Texture Mapping and Image Warping", 1989, for the ellipse, and
+the OpenGL extension EXT_texture_filter_anisotropic for the samples along it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 
 import torch
@@ -13,7 +16,7 @@ from torch import Tensor
 
 from .cube import sample_cube, to_face
 
-FILTER_MODES = ("nearest", "linear", "linear-mipmap-nearest", "linear-mipmap-linear")
+FILTER_MODES = ("nearest", "linear", "linear-mipmap-nearest", "linear-mipmap-linear", "anisotropic")
 
 
 def texture(
@@ -25,6 +28,7 @@ def texture(
     filter_mode: str = "auto",
     boundary_mode: str = "wrap",
     max_mip_level: int | None = None,
+    max_anisotropy: int = 16,
 ) -> Tensor:
     """Samples a texture.
 
@@ -38,10 +42,11 @@ def texture(
         filter_mode: one of FILTER_MODES or 'auto'.
         boundary_mode: 'wrap', 'clamp', 'zero' or 'cube'.
         max_mip_level: last level to use.
+        max_anisotropy: the most samples along the major axis with 'anisotropic'.
 
     Returns:
         [N, H, W, C], float64. Gradients: tex always (or the tensors of mip for their levels); uv unless 'nearest';
-        uv_da and mip_level_bias with 'linear-mipmap-linear'.
+        uv_da and mip_level_bias with 'linear-mipmap-linear' and 'anisotropic'.
     """
     if filter_mode == "auto":
         filter_mode = "linear" if uv_da is None and mip_level_bias is None else "linear-mipmap-linear"
@@ -55,25 +60,30 @@ def texture(
     # Everything below sees a harmless coordinate in place of an unreadable one; its result is dropped at the end.
     uv = torch.where(readable[..., None], uv, 1.0)
 
-    face, coordinate = to_face(uv)[:2] if cube else (None, uv)
-
-    def sample(level: Tensor) -> Tensor:
+    def sample(level: Tensor, uv: Tensor) -> Tensor:
         if cube:
-            return sample_cube(level, face, coordinate, nearest=filter_mode == "nearest")
-        return _sample(level, coordinate, boundary_mode, nearest=filter_mode == "nearest")
+            return sample_cube(level, *to_face(uv)[:2], nearest=filter_mode == "nearest")
+        return _sample(level, uv, boundary_mode, nearest=filter_mode == "nearest")
 
-    if "mipmap" in filter_mode:
-        if uv_da is None and mip_level_bias is None:
-            raise ValueError(f"texture(): filter_mode {filter_mode!r} needs uv_da or mip_level_bias")
-        higher = construct_mip(tex, max_mip_level, cube) if mip is None else [level.double() for level in mip]
-        levels = [tex, *higher][: None if max_mip_level is None else max_mip_level + 1]
-        coordinate_da = None if uv_da is None else _with_finite_gradient(uv_da.double())
-        if cube and uv_da is not None:
-            coordinate_da = to_face(_with_finite_gradient(uv), coordinate_da)[2]
-        level = _mip_level(coordinate_da, mip_level_bias, tex.shape[-3:-1], last=len(levels) - 1)
-        out = _blend_levels([sample(x) for x in levels], level, nearest=filter_mode == "linear-mipmap-nearest")
+    if filter_mode in ("nearest", "linear"):
+        return torch.where(readable[..., None], sample(tex, uv), 0.0)
+    if uv_da is None and (mip_level_bias is None or filter_mode == "anisotropic"):
+        raise ValueError(f"texture(): filter_mode {filter_mode!r} needs uv_da or mip_level_bias")
+    higher = construct_mip(tex, max_mip_level, cube) if mip is None else [level.double() for level in mip]
+    levels = [tex, *higher][: None if max_mip_level is None else max_mip_level + 1]
+    last, size = len(levels) - 1, tex.shape[-3:-1]
+
+    def blend(uv: Tensor, level: Tensor) -> Tensor:
+        return _blend_levels([sample(x, uv) for x in levels], level, filter_mode == "linear-mipmap-nearest")
+
+    if filter_mode == "anisotropic":
+        width, count = _narrow_footprint(_texel_da(uv, uv_da, size, cube), max_anisotropy)
+        level = _mip_level(width, mip_level_bias, last)
+        along = _along_major_axis(uv_da, _texel_da(uv, uv_da, size, cube))
+        out = _mean_along(lambda x: blend(x, level), uv, along, count)
     else:
-        out = sample(tex)
+        major = None if uv_da is None else _axes(_texel_da(uv, uv_da, size, cube))[0]
+        out = blend(uv, _mip_level(major, mip_level_bias, last))
     return torch.where(readable[..., None], out, 0.0)
 
 
@@ -167,15 +177,74 @@ def _with_finite_gradient(value: Tensor) -> Tensor:
     return value
 
 
-def _mip_level(coordinate_da: Tensor | None, mip_level_bias: Tensor | None, size: tuple[int, int], last: int) -> Tensor:
-    """Mip level of each pixel, clamped to [0, last], [N, H, W]."""
-    level = 0.0
-    if coordinate_da is not None:
-        height, width = size
-        s_x, s_y, t_x, t_y = (coordinate_da * torch.tensor([width, width, height, height])).unbind(-1)
-        a, b, k = s_x**2 + t_x**2, s_y**2 + t_y**2, s_x * s_y + t_x * t_y
-        footprint = (a + b) / 2 + ((a - b) ** 2 / 4 + k**2).sqrt()
-        level = footprint.log2() / 2
+def _texel_da(uv: Tensor, uv_da: Tensor, size: tuple[int, int], cube: bool) -> Tensor:
+    """J = d(texel of the base level)/d(pixel), [N, H, W, 2 (s, t), 2 (X, Y)]; gradients that are not finite are zero.
+
+    Each call zeroes the gradients of its own use of J alone.
+    """
+    da = _with_finite_gradient(uv_da.double())
+    if cube:
+        da = to_face(_with_finite_gradient(uv), da)[2]
+    height, width = size
+    return da.unflatten(-1, (2, 2)) * torch.tensor([width, height])[:, None]
+
+
+def _axes(texel_da: Tensor) -> tuple[Tensor, Tensor]:
+    """Lengths (major, minor) of the axes of the ellipse that J makes of a pixel's circle, in texels, [N, H, W] each.
+
+    Their squares are the eigenvalues of J^T J = [[a, k], [k, b]]; their product is |det J|.
+    """
+    a, b, k = _quadratic_form(texel_da)
+    major = ((a + b) / 2 + ((a - b) ** 2 / 4 + k**2).sqrt()).sqrt()
+    (s_x, s_y), (t_x, t_y) = (row.unbind(-1) for row in texel_da.unbind(-2))
+    minor = (s_x * t_y - s_y * t_x).abs() / torch.where(major > 0, major, 1.0)
+    return major, minor
+
+
+def _narrow_footprint(texel_da: Tensor, max_anisotropy: int) -> tuple[Tensor, Tensor]:
+    """The minor axis, widened to major / max_anisotropy, and how many samples the major axis takes, [N, H, W] each.
+
+    The count has no gradient. It is the ratio of the axes, the minor one taken as no less than a texel, rounded up from
+    a thousandth above a whole number on. A footprint that is not finite is read once, by its major axis.
+    """
+    major, minor = _axes(texel_da)
+    width = torch.where(minor * max_anisotropy > major, minor, major / max_anisotropy)
+    count = (major.detach() / width.detach().clamp(min=1) - 1e-3).ceil().clamp(1, max_anisotropy)
+    finite = major.isfinite()
+    return torch.where(finite, width, major), torch.where(finite, count, 1.0)
+
+
+def _along_major_axis(uv_da: Tensor, texel_da: Tensor) -> Tensor:
+    """How uv changes over one pixel in the direction that J maps to the major axis, an eigenvector of J^T J.
+
+    [N, H, W, 2 or 3], zero where it is not finite.
+    """
+    a, b, k = _quadratic_form(texel_da)
+    angle = torch.atan2(2 * k, a - b) / 2
+    direction = torch.stack([angle.cos(), angle.sin()], dim=-1)
+    along = (_with_finite_gradient(uv_da.double()).unflatten(-1, (-1, 2)) * direction[..., None, :]).sum(dim=-1)
+    return torch.where(along.isfinite().all(dim=-1, keepdim=True), along, 0.0)
+
+
+def _quadratic_form(texel_da: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """J^T J = [[a, k], [k, b]]."""
+    x, y = texel_da.unbind(-1)
+    return (x * x).sum(-1), (y * y).sum(-1), (x * y).sum(-1)
+
+
+def _mean_along(sample: Callable[[Tensor], Tensor], uv: Tensor, along: Tensor, count: Tensor) -> Tensor:
+    """Mean of count [N, H, W] samples, at the middles of equal parts of the segment uv - along/2 ... uv + along/2."""
+    total = 0.0
+    for k in range(int(count.max())):
+        used = (k < count)[..., None]
+        offset = torch.where(used, (k + 0.5) / count[..., None] - 0.5, 0.0)
+        total = total + torch.where(used, sample(uv + offset * along), 0.0)
+    return total / count[..., None]
+
+
+def _mip_level(width: Tensor | None, mip_level_bias: Tensor | None, last: int) -> Tensor:
+    """Mip level of each pixel, clamped to [0, last], [N, H, W]; width is its footprint's in texels."""
+    level = 0.0 if width is None else width.log2()
     if mip_level_bias is not None:
         level = level + mip_level_bias.double()
     value = level.detach().nan_to_num(nan=0.0, posinf=last, neginf=0.0).clamp(0, last)
