@@ -6,7 +6,7 @@ import pytest
 import torch
 from reference.compare import assert_gradient, assert_output, leaf, tensor64
 from reference.cube import cross_edge, to_face
-from reference.texture import texture, texture3d
+from reference.texture import FILTER_MODES, texture, texture3d
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
@@ -115,7 +115,7 @@ def test_clamp_limits_pass_no_gradient():
 
 
 @pytest.mark.parametrize("boundary_mode", ["wrap", "clamp", "zero", "cube"])
-@pytest.mark.parametrize("filter_mode", ["nearest", "linear", "linear-mipmap-nearest", "linear-mipmap-linear"])
+@pytest.mark.parametrize("filter_mode", FILTER_MODES)
 def test_unreadable_coordinates_read_zero(filter_mode, boundary_mode):
     cube = boundary_mode == "cube"
     tex = leaf(torch.rand(1, 6, 4, 4, 2) + 1) if cube else leaf(torch.rand(1, 4, 4, 2) + 1)
@@ -188,18 +188,48 @@ def test_cube_filtering_is_continuous_over_edges():
         torch.testing.assert_close(first, second, rtol=0, atol=1e-7)
 
 
-def test_texture_gradients():
-    """True derivatives away from the switches between texels, faces and levels."""
+@pytest.mark.parametrize("filter_mode", ["linear-mipmap-linear", "anisotropic"])
+def test_texture_gradients(filter_mode):
+    """True derivatives away from the switches between texels, faces, levels and numbers of samples."""
     torch.manual_seed(3)
     tex, cube = leaf(torch.rand(1, 4, 8, 2)), leaf(torch.rand(1, 6, 4, 4, 2))
-    bias = leaf(torch.full((1, 2, 3), 0.3))
-    options = {"filter_mode": "linear-mipmap-linear"}
+    bias = leaf(torch.full((1, 2, 3), 0.6))
+    signs = tensor64([1, -1, 1, 1])  # the columns of the Jacobian far from parallel: both axes are long
     for boundary_mode in ("wrap", "clamp", "zero"):
-        uv, uv_da = leaf(torch.rand(1, 2, 3, 2)), leaf(torch.rand(1, 2, 3, 4) / 8 + 0.1)
-        inputs = [tex, uv, uv_da, bias]
-        assert torch.autograd.gradcheck(lambda *a, b=boundary_mode: texture(*a, boundary_mode=b, **options), inputs)
+        uv, uv_da = leaf(torch.rand(1, 2, 3, 2)), leaf((torch.rand(1, 2, 3, 4) / 4 + 0.1) * signs)
+        modes = {"filter_mode": filter_mode, "boundary_mode": boundary_mode}
+        assert torch.autograd.gradcheck(lambda *a, m=modes: texture(*a, **m), [tex, uv, uv_da, bias])
     uv, uv_da = leaf(torch.randn(1, 2, 3, 3)), leaf(torch.randn(1, 2, 3, 6) / 4)
-    assert torch.autograd.gradcheck(lambda *a: texture(*a, boundary_mode="cube", **options), [cube, uv, uv_da, bias])
+    modes = {"filter_mode": filter_mode, "boundary_mode": "cube"}
+    assert torch.autograd.gradcheck(lambda *a: texture(*a, **modes), [cube, uv, uv_da, bias])
+
+
+@pytest.mark.parametrize("boundary_mode", ["wrap", "clamp", "zero", "cube"])
+def test_anisotropic_filter_of_one_sample_is_trilinear(boundary_mode):
+    torch.manual_seed(0)
+    cube = boundary_mode == "cube"
+    tex = leaf(torch.rand(2, 6, 8, 8, 3) if cube else torch.rand(2, 8, 16, 3))
+    uv, uv_da = leaf(torch.randn(2, 3, 4, 3 if cube else 2)), leaf(torch.randn(2, 3, 4, 6 if cube else 4) / 4)
+    one, linear = (
+        texture(tex, uv, uv_da, boundary_mode=boundary_mode, **options)
+        for options in ({"filter_mode": "anisotropic", "max_anisotropy": 1}, {"filter_mode": "linear-mipmap-linear"})
+    )
+    torch.testing.assert_close(one, linear)
+    grads = [torch.autograd.grad((x**2).sum(), [tex, uv, uv_da]) for x in (one, linear)]
+    torch.testing.assert_close(*grads)
+
+
+def test_anisotropic_filter_turns_with_the_image():
+    """Turning pixels about their centre turns nothing on the texture, and gradients turn with them."""
+    torch.manual_seed(0)
+    tex, uv, uv_da = torch.rand(1, 16, 16, 2), leaf(torch.rand(1, 4, 5, 2)), torch.randn(1, 4, 5, 4) / 4
+    angle = torch.rand(1, 4, 5, 1, dtype=torch.float64) * 6
+    turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], dim=-1).unflatten(-1, (2, 2))
+    straight = leaf(uv_da)
+    turned = (straight.unflatten(-1, (2, 2))[..., None, :, :] @ turn).flatten(-3)
+    outs = [texture(tex, uv, da, filter_mode="anisotropic") for da in (straight, turned)]
+    torch.testing.assert_close(*outs)
+    torch.testing.assert_close(*(torch.autograd.grad((x**2).sum(), [uv, straight]) for x in outs))
 
 
 @pytest.mark.parametrize("name", TEXTURE_CASES)

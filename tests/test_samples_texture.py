@@ -43,3 +43,16 @@ def test_envphong(tmp_path):
     assert float(re.findall(r"([\d.]+) of its start", output)[-1]) < 0.6
     truth, result = imageio.imread(tmp_path / "envphong.png").astype(float).reshape(2, -1)
     assert abs(truth - result).mean() < 16
+
+
+def test_floor(tmp_path):
+    run("floor", "--out", tmp_path)
+    picture = imageio.imread(tmp_path / "floor.png").astype(float)
+    assert (picture[0] == (140, 178, 230)).all(), "the sky, at the top"
+    trilinear, anisotropic = np.split(picture[..., 0], 2, axis=1)
+    near, far = slice(-60, None), slice(28, 40)
+    assert abs(trilinear[near] - anisotropic[near]).mean() < 2, "near squares need little filtering"
+    assert anisotropic[near].std(axis=1).mean() > 100
+    assert anisotropic[far].std(axis=1).mean() > 5 * trilinear[far].std(axis=1).mean(), "far squares stay apart"
+    for half in (trilinear, anisotropic):
+        assert abs(half[far].mean() - 127.5) < 2, "filtering keeps the mean"
