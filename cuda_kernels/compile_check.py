@@ -20,11 +20,11 @@ from .compiler import Constants, options_for
 __all__ = ["Job", "KernelUse", "compile_with_nvcc", "jobs_for", "main"]
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90")
-# What kernels are compiled for besides their types: the values of each file's constants. Other numbers of channels
-# differ from 3 in nothing but that number.
+# What kernels are compiled for besides their types: the values of each file's constants. Numbers of channels that are
+# missing here differ from 0 (any number) in the length of loops alone.
 _CONSTANTS = {
-    "texture": {"TEXTURE_BOUNDARY": ("WRAP", "CLAMP", "ZERO", "CUBE"), "TEXTURE_CHANNELS": (0, 3)},
-    "texture3d": {"TEXTURE_BOUNDARY": ("WRAP", "CLAMP", "ZERO"), "TEXTURE_CHANNELS": (0, 3)},
+    "texture": {"TEXTURE_BOUNDARY": ("WRAP", "CLAMP", "ZERO", "CUBE"), "TEXTURE_CHANNELS": (0, 4)},
+    "texture3d": {"TEXTURE_BOUNDARY": ("WRAP", "CLAMP", "ZERO"), "TEXTURE_CHANNELS": (0,)},
 }
 _MAX_CHARACTERS = 2000  # of what nvcc says about one file
 _USE = re.compile(

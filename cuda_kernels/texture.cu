@@ -3,6 +3,7 @@
 //   out = mean_k (1 - f) L_l(uv + o_k a) + f L_l+1(uv + o_k a),   l + f = level(uv_da) + mip_level_bias
 // where L_l interpolates level l, a is the major axis and o_k are sample positions along it; one sample has o_0 = 0.
 // Source: Williams, "Pyramidal Parametrics", 1983; the chain rule. See also common/mip_level.cuh.
+#include "common/channels.cuh"
 #include "common/texture_steps.cuh"
 
 constexpr int kMaxLevels = 32;
@@ -43,80 +44,97 @@ GLR_FUNC T* grad_texels_of(const TextureParams<T>& p, int32_t k, int64_t image) 
   return p.grad_level[k] + (copy * p.M + (p.M > 1 ? image : 0)) * p.level_size[k];
 }
 
-// Whether pixel j reads anything from its level or the one above it.
-template <Filter F, class T>
-GLR_FUNC bool reads(const SpanLevels<T>& levels, const SpanPoints<T>& points, int32_t j, int32_t upper) {
-  return points.face[j] >= 0 && (F != MIPMAP || !upper || levels.fraction[j] > T(0));
-}
+// The steps that move channels. Their number C is known to the compiler where K > 0; wrapped texels are clamped ones.
+#ifdef TEXTURE_CHANNELS  // on a GPU, where every case is compiled by itself when it is first needed
+#define MOVE_CHANNELS(step, ...) step<TEXTURE_CHANNELS, B>(__VA_ARGS__)
+#else
+#define MOVE_CHANNELS(step, ...)                      \
+  do {                                                \
+    constexpr Boundary alike = B == WRAP ? CLAMP : B; \
+    switch (sizeof(T) == sizeof(float) ? p.C : 0) {   \
+      case 1:                                         \
+        step<1, alike>(__VA_ARGS__);                  \
+        break;                                        \
+      case 3:                                         \
+        step<3, alike>(__VA_ARGS__);                  \
+        break;                                        \
+      case 4:                                         \
+        step<4, alike>(__VA_ARGS__);                  \
+        break;                                        \
+      default:                                        \
+        step<0, alike>(__VA_ARGS__);                  \
+    }                                                 \
+  } while (false)
+#endif
 
-// In all of the following, C is known to the compiler where K > 0.
-
-template <Filter F, Boundary B, int K, bool Grad, class T>
+// Starts to bring the texels that pixels read of a level, or their gradients, into the cache.
+template <bool Grad, class T>
 GLR_FUNC void prefetch_texels(const TextureParams<T>& p, const PixelSpan& span, const SpanLevels<T>& levels,
-                              int32_t upper, const SpanPoints<T>& points, const SpanTexels<T>& texels) {
-  const int64_t C = K > 0 ? K : p.C;
+                              int32_t upper, const SpanFootprints<T>& prints, int32_t texels) {
   for (int32_t j = 0; j < span.count; ++j) {
-    const int32_t k = F == MIPMAP ? levels.lower[j] + upper : 0;
+    const int32_t k = levels.lower[j] + upper;
     const T* level = Grad ? grad_texels_of(p, k, span.image) : texels_of(p, k, span.image);
-    if (Grad && !level) continue;
-    prefetch(level + (texels.template row<B>(points, j, false) + texels.x.i0[j]) * C);
-    prefetch(level + (texels.template row<B>(points, j, true) + texels.x.i0[j]) * C);
+    for (int i = 0; level && i < texels; ++i) prefetch<Grad>(level + prints.texel[i][j]);
   }
 }
 
-template <Filter F, Boundary B, int K, class T>
-GLR_FUNC void read_texels(const TextureParams<T>& p, const PixelSpan& span, const SpanLevels<T>& levels, int32_t upper,
-                          const SpanPoints<T>& points, const SpanTexels<T>& texels) {
+// Adds up what the pixels read of a level; the first level they read is stored.
+template <int K, Boundary B, class T>
+GLR_STEP void read_texels(const TextureParams<T>& p, const PixelSpan& span, const SpanLevels<T>& levels, int32_t upper,
+                          const SpanFootprints<T>& prints, bool first) {
+  using V = Channels<K, T>;
   const int64_t C = K > 0 ? K : p.C;
   for (int32_t j = 0; j < span.count; ++j) {
-    if (!reads<F>(levels, points, j, upper)) continue;
-    const T* level = texels_of(p, F == MIPMAP ? levels.lower[j] + upper : 0, span.image);
-    const Footprint<T> f = texels.template footprint<B>(points, j);
-    const T factor = F == MIPMAP ? levels.weight(j, upper) : T(1);
     T* out = p.out + (span.first + j) * C;
-    T sum[K > 0 ? K : 1];
-    for (int c = 0; c < K; ++c) sum[c] = out[c];
-    for (int i = 0; i < 4; ++i) {
-      if (B == ZERO && f.texel[i] < 0) continue;
-      const T* texel = level + f.texel[i] * C;
-      const T weight = factor * f.weight[i];
-      for (int c = 0; c < K; ++c) sum[c] += weight * texel[c];
-      for (int64_t c = 0; K == 0 && c < C; ++c) out[c] += weight * texel[c];
+    if (!prints.read[j]) {
+      for (int64_t c = 0; first && c < C; ++c) out[c] = T(0);
+      continue;
     }
-    for (int c = 0; c < K; ++c) out[c] = sum[c];
+    const T* level = texels_of(p, levels.lower[j] + upper, span.image);
+    const Footprint<T> f = prints.get(j);
+    const T* texel[4];
+    bool zero[4];
+    for (int i = 0; i < 4; ++i) zero[i] = B == ZERO && f.texel[i] < 0, texel[i] = level + (zero[i] ? 0 : f.texel[i]);
+    GLR_SIMD
+    for (int64_t c = 0; c < C; c += channels_in<V>) {
+      V sum = first ? V{} : load<V>(out + c);
+      for (int i = 0; i < 4; ++i) sum = sum + (zero[i] ? V{} : f.weight[i] * load<V>(texel[i] + c));
+      store(out + c, sum);
+    }
   }
 }
 
-template <Boundary B, int K, class T>
-GLR_FUNC void read_nearest(const TextureParams<T>& p, const PixelSpan& span, const SpanPoints<T>& points) {
+template <int K, Boundary B, class T>
+GLR_STEP void read_nearest(const TextureParams<T>& p, const PixelSpan& span, const SpanFootprints<T>& prints) {
   const int64_t C = K > 0 ? K : p.C;
   const T* level = texels_of(p, 0, span.image);
-  for (int32_t j = 0; j < span.count; ++j) {
-    const int64_t texel = nearest_texel<B>(points.s[j], points.t[j], points.face[j], int32_t(p.w), int32_t(p.h));
-    T* out = p.out + (span.first + j) * C;
-    for (int64_t c = 0; c < C; ++c) out[c] = texel < 0 ? T(0) : level[texel * C + c];
-  }
+  for (int32_t j = 0; j < span.count; ++j)
+    for (int64_t c = 0; c < C; ++c)
+      p.out[(span.first + j) * C + c] = prints.read[j] ? level[prints.texel[0][j] + c] : T(0);
 }
 
-template <Filter F, Boundary B, int K, class T>
+template <Filter F, Boundary B, class T>
 GLR_KERNEL texture_image(const TextureParams<T>& p) {
   GLR_FOR_EACH_SPAN(span, p.N, p.H * p.W) {
     SpanLevels<T> levels;
     SpanPoints<T> points;
-    SpanTexels<T> texels;
+    SpanFootprints<T> prints;
+    prefetch_next_span(p.uv, span, Coordinates<B, T>::D);
+    if (F == MIPMAP) prefetch_next_span(p.uv_da, span, Coordinates<B, T>::D * 2);
+    prefetch_next_span(p.out, span, p.C);
     find_levels<F, B>(p, span, &levels);
-    if (F == NEAREST) {
-      find_points<F, B>(p, span, levels, 0, &points);
-      read_nearest<B, K>(p, span, points);
-      continue;
-    }
-    for (int64_t i = span.first * p.C; i < (span.first + span.count) * p.C; ++i) p.out[i] = T(0);
     for (int32_t k = 0; k < levels.max_count; ++k) {
       find_points<F, B>(p, span, levels, k, &points);
+      if (F == NEAREST) {
+        find_nearest<B>(p, span, points, &prints);
+        prefetch_texels<false>(p, span, levels, 0, prints, 1);
+        MOVE_CHANNELS(read_nearest, p, span, prints);
+        continue;
+      }
       for (int32_t upper = 0; upper <= levels.between; ++upper) {
-        find_texels<F, B>(p, span, levels, upper, points, &texels);
-        prefetch_texels<F, B, K, false>(p, span, levels, upper, points, texels);
-        read_texels<F, B, K>(p, span, levels, upper, points, texels);
+        find_footprints<F, B>(p, span, levels, upper, points, &prints);
+        prefetch_texels<false>(p, span, levels, upper, prints, 4);
+        MOVE_CHANNELS(read_texels, p, span, levels, upper, prints, k + upper == 0);
       }
     }
   }
@@ -125,93 +143,94 @@ GLR_KERNEL texture_image(const TextureParams<T>& p) {
 // Gradients of a span's arguments.
 template <Boundary B, class T>
 struct SpanGrads {
+  static constexpr int D = Coordinates<B, T>::D;
   T s[kSpan], t[kSpan];  // of the current sample's point
-  Coordinates<B, T> uv[kSpan], axis[kSpan];
-  T level[kSpan];
+  T uv[D][kSpan], axis[D][kSpan], level[kSpan];
 
   GLR_MEMBER void clear(int32_t count) {
-    for (int32_t j = 0; j < count; ++j) {
-      for (int d = 0; d < Coordinates<B, T>::D; ++d) uv[j].at[d] = axis[j].at[d] = T(0);
-      level[j] = T(0);
-    }
+    for (int d = 0; d < D; ++d)
+      for (int32_t j = 0; j < count; ++j) uv[d][j] = axis[d][j] = T(0);
+    for (int32_t j = 0; j < count; ++j) level[j] = T(0);
   }
 };
 
 // d sample / d texels.
-template <Filter F, Boundary B, int K, class T>
-GLR_FUNC void add_to_texels(const TextureParams<T>& p, const PixelSpan& span, const SpanLevels<T>& levels,
-                            int32_t upper, const SpanPoints<T>& points, const SpanTexels<T>& texels) {
+template <int K, Boundary B, class T>
+GLR_STEP void add_to_texels(const TextureParams<T>& p, const PixelSpan& span, const SpanLevels<T>& levels,
+                            int32_t upper, const SpanFootprints<T>& prints) {
+  using V = Channels<K, T>;
   const int64_t C = K > 0 ? K : p.C;
   for (int32_t j = 0; j < span.count; ++j) {
-    T* level = grad_texels_of(p, F == MIPMAP ? levels.lower[j] + upper : 0, span.image);
-    if (!level || !reads<F>(levels, points, j, upper)) continue;
-    const Footprint<T> f = texels.template footprint<B>(points, j);
-    const T factor = F == MIPMAP ? levels.weight(j, upper) : T(1);
+    T* level = grad_texels_of(p, levels.lower[j] + upper, span.image);
+    if (!level || !prints.read[j]) continue;
+    const Footprint<T> f = prints.get(j);
     const T* grad_out = p.grad_out + (span.first + j) * C;
-    T scaled[K > 0 ? K : 1];
-    for (int c = 0; c < K; ++c) scaled[c] = factor * grad_out[c];
+    GLR_UNROLL(4)
     for (int i = 0; i < 4; ++i) {
       if (B == ZERO && f.texel[i] < 0) continue;
-      T* grad = level + f.texel[i] * C;
-      const T weight = factor * f.weight[i];
-      if (p.shared_gradient)
-        for (int64_t c = 0; c < C; ++c) atomic_add(&grad[c], weight * grad_out[c]);
-      else if (K > 0)
-        for (int c = 0; c < K; ++c) grad[c] += f.weight[i] * scaled[c];
-      else
-        for (int64_t c = 0; c < C; ++c) grad[c] += weight * grad_out[c];
+      T* grad = level + f.texel[i];
+      if (p.shared_gradient) {
+        for (int64_t c = 0; c < C; c += channels_in<V>)
+          atomic_add_channels(grad + c, f.weight[i] * load<V>(grad_out + c));
+      } else {
+        GLR_SIMD
+        for (int64_t c = 0; c < C; ++c) grad[c] += f.weight[i] * grad_out[c];
+      }
     }
   }
 }
 
-// sum_c grad_out[c] sample[c], and its derivatives by the weights x1 and y1.
+// sum_c grad_out[c] sample[c] of a span's samples, and its derivatives by the weights x1 and y1.
 template <class T>
-struct SampleGrad {
-  T value, by_x, by_y;
+struct SpanSampleGrads {
+  T value[kSpan], by_x[kSpan], by_y[kSpan];
 };
 
-template <Boundary B, int K, class T>
-GLR_FUNC SampleGrad<T> sample_bwd(const TextureParams<T>& p, const T* level, const Footprint<T>& f, T x1, T y1,
-                                  const T* grad_out) {
+template <int K, Boundary B, class T>
+GLR_STEP void read_texels_bwd(const TextureParams<T>& p, const PixelSpan& span, const SpanLevels<T>& levels,
+                              int32_t upper, const SpanFootprints<T>& prints, SpanSampleGrads<T>* grads) {
+  using V = Channels<K, T>;
   const int64_t C = K > 0 ? K : p.C;
-  const T* texel[4];
-  bool zero[4], missing[4];
-  for (int i = 0; i < 4; ++i) {
-    zero[i] = B == ZERO && f.texel[i] < 0, missing[i] = B == CUBE && f.missing == i;
-    texel[i] = level + (zero[i] ? 0 : f.texel[i] * C);
+  for (int32_t j = 0; j < span.count; ++j) {
+    T value = T(0), by_x = T(0), by_y = T(0);
+    if (prints.read[j]) {
+      const T* level = texels_of(p, levels.lower[j] + upper, span.image);
+      const Footprint<T> f = prints.get(j);
+      const T x1 = prints.x.weight1[j], y1 = prints.y.weight1[j];
+      const T* grad_out = p.grad_out + (span.first + j) * C;
+      const T* texel[4];
+      bool zero[4];
+      const int32_t missing = B == CUBE ? prints.missing[j] : -1;
+      for (int i = 0; i < 4; ++i) zero[i] = B == ZERO && f.texel[i] < 0, texel[i] = level + (zero[i] ? 0 : f.texel[i]);
+      GLR_SIMD_SUM(value, by_x, by_y)
+      for (int64_t c = 0; c < C; c += channels_in<V>) {
+        V v[4], others{};
+        for (int i = 0; i < 4; ++i) v[i] = zero[i] ? V{} : load<V>(texel[i] + c);
+        for (int i = 0; i < 4; ++i) others = others + (i == missing ? V{} : v[i]);
+        for (int i = 0; i < 4; ++i) v[i] = i == missing ? T(1) / T(3) * others : v[i];
+        const V g = load<V>(grad_out + c), right = v[1] - v[0], twist = (v[3] - v[2]) - right;
+        const V below = v[0] + x1 * right, up = (v[2] + x1 * (v[3] - v[2])) - below;
+        value += dot(g, below + y1 * up);
+        by_x += dot(g, right + y1 * twist);
+        by_y += dot(g, up);
+      }
+    }
+    grads->value[j] = value, grads->by_x[j] = by_x, grads->by_y[j] = by_y;
   }
-  T value = T(0), by_x = T(0), by_y = T(0);
-  GLR_SIMD_SUM(value, by_x, by_y)
-  for (int64_t c = 0; c < C; ++c) {
-    T v[4], sum = T(0);
-    for (int i = 0; i < 4; ++i) v[i] = zero[i] ? T(0) : texel[i][c];
-    for (int i = 0; i < 4; ++i) sum += missing[i] ? T(0) : v[i];
-    for (int i = 0; i < 4; ++i) v[i] = missing[i] ? sum / T(3) : v[i];
-    const T below = v[0] + x1 * (v[1] - v[0]), above = v[2] + x1 * (v[3] - v[2]);
-    value += grad_out[c] * (below + y1 * (above - below));
-    by_x += grad_out[c] * ((v[1] - v[0]) + y1 * ((v[3] - v[2]) - (v[1] - v[0])));
-    by_y += grad_out[c] * (above - below);
-  }
-  return {value, by_x, by_y};
 }
 
 // d sample / d (s, t, level), added up over the two levels of a sample.
-template <Filter F, Boundary B, int K, class T>
-GLR_FUNC void read_texels_bwd(const TextureParams<T>& p, const PixelSpan& span, const SpanLevels<T>& levels,
-                              int32_t upper, const SpanPoints<T>& points, const SpanTexels<T>& texels,
-                              SpanGrads<B, T>* grads) {
-  const int64_t C = K > 0 ? K : p.C;
+template <Filter F, Boundary B, class T>
+GLR_FUNC void find_footprints_bwd(const PixelSpan& span, const SpanLevels<T>& levels, int32_t upper,
+                                  const SpanFootprints<T>& prints, const SpanSampleGrads<T>& samples,
+                                  SpanGrads<B, T>* grads) {
   for (int32_t j = 0; j < span.count; ++j) {
-    if (!reads<F>(levels, points, j, upper)) continue;
-    const T* level = texels_of(p, F == MIPMAP ? levels.lower[j] + upper : 0, span.image);
-    const Footprint<T> f = texels.template footprint<B>(points, j);
-    const T* grad_out = p.grad_out + (span.first + j) * C;
-    const SampleGrad<T> sample = sample_bwd<B, K>(p, level, f, texels.x.weight1[j], texels.y.weight1[j], grad_out);
-    const T factor = F == MIPMAP ? levels.weight(j, upper) : T(1);
-    grads->s[j] += factor * texels.x.slope[j] * sample.by_x;
-    grads->t[j] += factor * texels.y.slope[j] * sample.by_y;
-    if (F == MIPMAP && levels.fraction[j] > T(0))
-      grads->level[j] += (upper ? sample.value : -sample.value) * levels.share[j];
+    grads->s[j] += prints.factor[j] * prints.x.slope[j] * samples.by_x[j];
+    grads->t[j] += prints.factor[j] * prints.y.slope[j] * samples.by_y[j];
+  }
+  for (int32_t j = 0; F == MIPMAP && j < span.count; ++j) {
+    const T by_level = levels.fraction[j] > T(0) ? samples.value[j] * levels.share[j] : T(0);
+    grads->level[j] += upper ? by_level : -by_level;
   }
 }
 
@@ -226,8 +245,8 @@ GLR_FUNC void find_points_bwd(const TextureParams<T>& p, const PixelSpan& span, 
                                          : coordinates_at<B>(p.uv, span.first + j);
     const Coordinates<B, T> grad = point_bwd(uv, points.face[j], grads->s[j], grads->t[j]);
     for (int d = 0; d < uv.D; ++d) {
-      grads->uv[j].at[d] += grad.at[d];
-      if (several) grads->axis[j].at[d] += sample_position(levels.samples(j), k) * grad.at[d];
+      grads->uv[d][j] += grad.at[d];
+      if (several) grads->axis[d][j] += sample_position(levels.samples(j), k) * grad.at[d];
     }
   }
 }
@@ -244,14 +263,15 @@ GLR_FUNC void find_levels_bwd(const TextureParams<T>& p, const PixelSpan& span, 
     const T* da = p.uv_da + pixel * 2 * D;
     const TexelJacobian<T> jacobian = base_jacobian(p, uv, pixel);
     const PixelEllipse<T> e = pixel_ellipse(jacobian);
-    Coordinates<B, T> grad_uv = grads->uv[j];
+    Coordinates<B, T> grad_uv;
+    for (int d = 0; d < D; ++d) grad_uv.at[d] = grads->uv[d][j];
     T sum_da[2 * D] = {};
     EllipseGrad<T> grad_e;
     if (Anisotropic) {
       const SampleAxis<T> samples = levels.samples(j);
       T axis_x = T(0), axis_y = T(0);  // gradient of the axis in the pixel, which uv_da carries to the texture
       for (int d = 0; d < D; ++d) {
-        const T grad_axis = grads->axis[j].at[d];
+        const T grad_axis = grads->axis[d][j];
         axis_x += da[d * 2] * grad_axis, axis_y += da[d * 2 + 1] * grad_axis;
         sum_da[d * 2] = samples.x * grad_axis, sum_da[d * 2 + 1] = samples.y * grad_axis;
       }
@@ -263,32 +283,32 @@ GLR_FUNC void find_levels_bwd(const TextureParams<T>& p, const PixelSpan& span, 
     jacobian_bwd(uv, da, T(p.w), T(p.h), pixel_ellipse_bwd(jacobian, grad_e), grad_uv.at, sum_da);
     T finite = T(0);  // or NaN
     for (int d = 0; d < D; ++d) finite += T(0) * (grad_uv.at[d] + sum_da[d * 2] + sum_da[d * 2 + 1]);
-    for (int d = 0; d < D; ++d) grads->uv[j].at[d] = finite == T(0) ? grad_uv.at[d] : grads->uv[j].at[d];
+    for (int d = 0; d < D; ++d) grads->uv[d][j] = finite == T(0) ? grad_uv.at[d] : grads->uv[d][j];
     for (int d = 0; d < 2 * D; ++d) grad_da[j][d] = finite == T(0) ? sum_da[d] : T(0);
   }
   for (int32_t i = 0; p.grad_uv_da && i < span.count * 2 * D; ++i)
     p.grad_uv_da[span.first * 2 * D + i] = grad_da[i / (2 * D)][i % (2 * D)];
 }
 
-template <Boundary B, int K, class T>
-GLR_FUNC void read_nearest_bwd(const TextureParams<T>& p, const PixelSpan& span, const SpanPoints<T>& points) {
+template <int K, Boundary B, class T>
+GLR_STEP void read_nearest_bwd(const TextureParams<T>& p, const PixelSpan& span, const SpanFootprints<T>& prints) {
   const int64_t C = K > 0 ? K : p.C;
   T* level = grad_texels_of(p, 0, span.image);
   for (int32_t j = 0; level && j < span.count; ++j) {
-    const int64_t texel = nearest_texel<B>(points.s[j], points.t[j], points.face[j], int32_t(p.w), int32_t(p.h));
-    for (int64_t c = 0; texel >= 0 && c < C; ++c) {
-      const T grad = p.grad_out[(span.first + j) * C + c];
+    T* grad = level + prints.texel[0][j];
+    for (int64_t c = 0; prints.read[j] && c < C; ++c) {
+      const T grad_out = p.grad_out[(span.first + j) * C + c];
       if (p.shared_gradient)
-        atomic_add(&level[texel * C + c], grad);
+        atomic_add(&grad[c], grad_out);
       else
-        level[texel * C + c] += grad;
+        grad[c] += grad_out;
     }
   }
 }
 
 // Pixels without an incoming gradient (the background, often) are not looked at.
-template <int K, class T>
-GLR_FUNC void skip_zero_gradients(const TextureParams<T>& p, const PixelSpan& span, SpanPoints<T>* points) {
+template <int K, Boundary B, class T>
+GLR_STEP void skip_zero_gradients(const TextureParams<T>& p, const PixelSpan& span, SpanPoints<T>* points) {
   const int64_t C = K > 0 ? K : p.C;
   for (int32_t j = 0; j < span.count; ++j) {
     bool any = false;
@@ -297,31 +317,39 @@ GLR_FUNC void skip_zero_gradients(const TextureParams<T>& p, const PixelSpan& sp
   }
 }
 
-template <Filter F, Boundary B, int K, class T>
+template <Filter F, Boundary B, class T>
 GLR_KERNEL texture_image_bwd(const TextureParams<T>& p) {
   constexpr int D = Coordinates<B, T>::D;
   const bool by_coordinates = p.grad_uv || p.grad_uv_da || p.grad_mip_level_bias;
   GLR_FOR_EACH_SPAN(span, p.N, p.H * p.W) {
     SpanLevels<T> levels;
     SpanPoints<T> points;
-    SpanTexels<T> texels;
+    SpanFootprints<T> prints;
+    SpanSampleGrads<T> samples;
     SpanGrads<B, T> grads;
+    prefetch_next_span(p.uv, span, D);
+    if (F == MIPMAP) prefetch_next_span(p.uv_da, span, D * 2);
+    prefetch_next_span(p.grad_out, span, p.C);
     grads.clear(span.count);
     find_levels<F, B>(p, span, &levels);
     for (int32_t k = 0; k < levels.max_count; ++k) {
       find_points<F, B>(p, span, levels, k, &points);
-      skip_zero_gradients<K>(p, span, &points);
+      MOVE_CHANNELS(skip_zero_gradients, p, span, &points);
       if (F == NEAREST) {
-        read_nearest_bwd<B, K>(p, span, points);
+        find_nearest<B>(p, span, points, &prints);
+        MOVE_CHANNELS(read_nearest_bwd, p, span, prints);
         continue;
       }
       for (int32_t j = 0; j < span.count; ++j) grads.s[j] = grads.t[j] = T(0);
       for (int32_t upper = 0; upper <= levels.between; ++upper) {
-        find_texels<F, B>(p, span, levels, upper, points, &texels);
-        if (by_coordinates) prefetch_texels<F, B, K, false>(p, span, levels, upper, points, texels);
-        prefetch_texels<F, B, K, true>(p, span, levels, upper, points, texels);
-        if (by_coordinates) read_texels_bwd<F, B, K>(p, span, levels, upper, points, texels, &grads);
-        add_to_texels<F, B, K>(p, span, levels, upper, points, texels);
+        find_footprints<F, B>(p, span, levels, upper, points, &prints);
+        prefetch_texels<true>(p, span, levels, upper, prints, 4);
+        if (by_coordinates) {
+          prefetch_texels<false>(p, span, levels, upper, prints, 4);
+          MOVE_CHANNELS(read_texels_bwd, p, span, levels, upper, prints, &samples);
+          find_footprints_bwd<F>(span, levels, upper, prints, samples, &grads);
+        }
+        MOVE_CHANNELS(add_to_texels, p, span, levels, upper, prints);
       }
       if (by_coordinates) find_points_bwd<F, B>(p, span, levels, k, points, &grads);
     }
@@ -332,60 +360,39 @@ GLR_KERNEL texture_image_bwd(const TextureParams<T>& p) {
         find_levels_bwd<B, false>(p, span, levels, &grads);
     }
     for (int32_t j = 0; p.grad_uv && j < span.count; ++j)
-      for (int d = 0; d < D; ++d) p.grad_uv[(span.first + j) * D + d] = grads.uv[j].at[d];
+      for (int d = 0; d < D; ++d) p.grad_uv[(span.first + j) * D + d] = grads.uv[d][j];
     for (int32_t j = 0; p.grad_mip_level_bias && j < span.count; ++j)
       p.grad_mip_level_bias[span.first + j] = grads.level[j];
   }
 }
 
-// The loops, by what is known before they begin: boundary mode and, for float, the number of channels.
 struct Forward {
-  template <Filter F, Boundary B, int K, class T>
+  template <Filter F, Boundary B, class T>
   static GLR_MEMBER void run(const TextureParams<T>& p) {
-    texture_image<F, B, K>(p);
+    texture_image<F, B>(p);
   }
 };
 struct Backward {
-  template <Filter F, Boundary B, int K, class T>
+  template <Filter F, Boundary B, class T>
   static GLR_MEMBER void run(const TextureParams<T>& p) {
-    texture_image_bwd<F, B, K>(p);
+    texture_image_bwd<F, B>(p);
   }
 };
-
-template <class Pass, Filter F, Boundary B, class T>
-GLR_FUNC void run_with_channels(const TextureParams<T>& p) {
-#ifdef TEXTURE_CHANNELS  // on a GPU, where every case is compiled by itself when it is first needed
-  return Pass::template run<F, B, TEXTURE_CHANNELS>(p);
-#else
-  switch (sizeof(T) == sizeof(float) ? p.C : 0) {
-    case 1:
-      return Pass::template run<F, B, 1>(p);
-    case 2:
-      return Pass::template run<F, B, 2>(p);
-    case 3:
-      return Pass::template run<F, B, 3>(p);
-    case 4:
-      return Pass::template run<F, B, 4>(p);
-    default:
-      return Pass::template run<F, B, 0>(p);
-  }
-#endif
-}
 
 template <class Pass, Filter F, class T>
 GLR_FUNC void run_with_boundary(const TextureParams<T>& p) {
 #ifdef TEXTURE_BOUNDARY
-  return run_with_channels<Pass, F, TEXTURE_BOUNDARY>(p);
+  return Pass::template run<F, TEXTURE_BOUNDARY>(p);
 #else
   switch (p.boundary) {
     case WRAP:
-      return run_with_channels<Pass, F, WRAP>(p);
+      return Pass::template run<F, WRAP>(p);
     case CLAMP:
-      return run_with_channels<Pass, F, CLAMP>(p);
+      return Pass::template run<F, CLAMP>(p);
     case ZERO:
-      return run_with_channels<Pass, F, ZERO>(p);
+      return Pass::template run<F, ZERO>(p);
     default:
-      return run_with_channels<Pass, F, CUBE>(p);
+      return Pass::template run<F, CUBE>(p);
   }
 #endif
 }

@@ -70,8 +70,8 @@ GLR_FUNC void find_cells(const Texture3dParams<T>& p, const PixelSpan& span, Cel
     cells[j].z = axis_of_cell<F, B>(w, p.D);
     for (int corner = 0; corner < (F == LINEAR ? 8 : 1); corner += 2) {
       const int64_t i = texture_offset(p, span.image) + max(texel_at<B>(p, cells[j], corner), int64_t(0)) * p.C;
-      prefetch(p.tex + i);
-      if (p.grad_tex) prefetch(p.grad_tex + copy_offset(p) + i);
+      prefetch<false>(p.tex + i);
+      if (p.grad_tex) prefetch<true>(p.grad_tex + copy_offset(p) + i);
     }
   }
 }

@@ -10,7 +10,7 @@ from glraster.cuda_kernels.launcher import dense, launch, new_output, params_typ
 from .checks import check_same, check_tensor
 from .mipmap import MipStack, build_levels, build_levels_bwd, check_max_mip_level, check_tex, level_sizes
 
-__all__ = ["BOUNDARY_MODES", "gradient_copies", "texture"]
+__all__ = ["BOUNDARY_MODES", "gradient_copies", "sum_of_copies", "texture"]
 
 MAX_LEVELS = 32
 BOUNDARY_MODES = ("wrap", "clamp", "zero", "cube")  # in the order of the kernel's Boundary
@@ -188,7 +188,7 @@ class _Texture(torch.autograd.Function):
             for level, want in zip(levels, wanted["levels"], strict=True)
         ]
         _run("bwd", ctx.lookup, uv, uv_da, mip_level_bias, levels, grad_levels, grad_out=dense(grad_out), **grads)
-        grad_levels = [None if grad is None else grad[0] if copies == 1 else grad.sum(0) for grad in grad_levels]
+        grad_levels = [None if grad is None else sum_of_copies(grad) for grad in grad_levels]
         if ctx.lookup.own_levels and grad_levels[0] is not None:
             build_levels_bwd(grad_levels)
             grad_levels[1:] = [None] * (len(levels) - 1)
@@ -215,6 +215,11 @@ def gradient_copies(uv: torch.Tensor, levels: Sequence[torch.Tensor], corners: i
     threads = threads_for(samples, uv.device)
     texels = sum(level.shape[:-1].numel() for level in levels)
     return threads if threads is not None and threads * texels <= corners * samples else 1
+
+
+def sum_of_copies(grad: torch.Tensor) -> torch.Tensor:
+    """The sum over the first dimension, [copies, ...] -> [...]."""
+    return grad[0] if len(grad) == 1 else torch.sum(grad, 0, out=new_output(grad, *grad.shape[1:]))
 
 
 def _run(direction, lookup, uv, uv_da, mip_level_bias, levels, grad_levels=(), **tensors):

@@ -6,7 +6,7 @@ from glraster.cuda_kernels.launcher import dense, launch, new_output, params_typ
 
 from .checks import FLOATS, check_same, check_tensor
 from .mipmap import MAX_SIDE
-from .texture import BOUNDARY_MODES, gradient_copies
+from .texture import BOUNDARY_MODES, gradient_copies, sum_of_copies
 
 __all__ = ["texture3d"]
 
@@ -86,7 +86,7 @@ class _Texture3d(torch.autograd.Function):
         grads = {"grad_out": dense(grad_out), "grad_tex": grad_tex, "grad_uvw": grad_uvw}
         _run("texture3d_bwd", tex, uvw, *ctx.modes, copies=copies, **grads)
         if grad_tex is not None:
-            grad_tex = grad_tex[0] if copies == 1 else grad_tex.sum(0)
+            grad_tex = sum_of_copies(grad_tex)
         return grad_tex, grad_uvw, None, None
 
 

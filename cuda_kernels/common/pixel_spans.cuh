@@ -39,3 +39,12 @@ static inline PixelSpan span_at(int64_t span, int64_t pixels) {
   if (const PixelSpan span = span_at(glr_span_, pixels_per_image); true)
 
 #endif
+
+// Starts to bring the next span's part of an image with C numbers a pixel into the cache. The processor does that by
+// itself only up to the next page of memory, which is a few spans away.
+template <class T>
+GLR_FUNC void prefetch_next_span(const T* image, const PixelSpan& span, int64_t C) {
+  constexpr int64_t numbers_per_line = 64 / int64_t(sizeof(T));
+  for (int64_t i = 0; image && kSpan > 1 && i < kSpan * C; i += numbers_per_line)
+    prefetch<false>(image + (span.first + kSpan) * C + i);
+}

@@ -32,6 +32,7 @@ static_assert(sizeof(int64_t) == 8, "long has 64 bits");
 constexpr int kWarpSize = GLR_WARP_SIZE;
 #define GLR_FUNC static __device__ __forceinline__
 #define GLR_MEMBER __device__ __forceinline__
+#define GLR_STEP GLR_FUNC
 #define GLR_KERNEL static __device__ void
 #define GLR_UNROLL(n) GLR_PRAGMA(unroll n)
 #define GLR_VECTOR __align__(16)  // 128 bits in one access; the launcher sees to it that tensors start at multiples
@@ -90,8 +91,14 @@ GLR_FUNC uint64_t atomic_cas_u64(uint64_t* target, uint64_t expected, uint64_t v
                    static_cast<unsigned long long>(value));
 }
 GLR_FUNC int32_t thread_index() { return 0; }
+template <bool Write>
 GLR_FUNC void prefetch(const void*) {}
+#define GLR_SIMD
 #define GLR_SIMD_SUM(...)
+#define GLR_MOVES_VECTORS true
+#if !defined(GLR_DETERMINISTIC) && __CUDA_ARCH__ >= 900
+#define GLR_ADDS_VECTORS
+#endif
 GLR_FUNC int32_t float_bits(float value) { return __float_as_int(value); }
 GLR_FUNC float float_from_bits(int32_t bits) { return __int_as_float(bits); }
 
@@ -118,6 +125,7 @@ using std::sqrt;
 
 #define GLR_FUNC static inline __attribute__((always_inline))
 #define GLR_MEMBER inline __attribute__((always_inline))
+#define GLR_STEP static __attribute__((noinline))  // work worth a call: compiled once, not into each of its callers
 #define GLR_KERNEL static void
 #define GLR_UNROLL(n) GLR_PRAGMA(GCC unroll n)
 #define GLR_VECTOR
@@ -158,8 +166,17 @@ static inline int64_t chunk_of(int64_t n) {
 // Which of the kernel's host threads this is. On CUDA always 0: nothing there is private to a thread.
 GLR_FUNC int32_t thread_index() { return omp_get_thread_num(); }
 
-// Starts to bring memory into the cache; any address will do.
-GLR_FUNC void prefetch(const void* address) { __builtin_prefetch(address); }
+// Starts to bring memory into the cache, to be read or to be written; any address will do.
+template <bool Write>
+GLR_FUNC void prefetch(const void* address) {
+  __builtin_prefetch(address, Write);
+}
+
+// Whether one access to four numbers has to be asked for. The host's compiler finds out by itself.
+#define GLR_MOVES_VECTORS false
+
+// Before a loop whose iterations do not touch one another's memory.
+#define GLR_SIMD GLR_PRAGMA(omp simd)
 
 // Before a loop that adds to the variables named: lets the compiler add them up in several lanes.
 #define GLR_SIMD_SUM(...) GLR_PRAGMA(omp simd reduction(+ : __VA_ARGS__))

@@ -43,41 +43,33 @@ GLR_FUNC int32_t axis_nearest(T coordinate, int32_t size) {
 // The four texels around a point and their weights: 0 and 1 lie below, 2 and 3 above, 1 and 3 to the right.
 template <class T>
 struct Footprint {
-  int64_t texel[4];  // from the first texel of the level; -1: reads zero (boundary mode 'zero' alone)
+  int64_t texel[4];  // where its channels begin in the level; -1: reads zero (boundary mode 'zero' alone)
   T weight[4];
   int32_t missing;  // cube maps: the texel that is not there, at a corner of the cube; else -1
 };
 
-// Where a cube map's footprint crosses an edge. At a corner of the cube three faces meet and the fourth texel is
-// missing: it is the mean of the others, which take over its weight.
+// Whether a cube map's footprint reaches beyond the edges of its face.
 template <class T>
-GLR_FUNC void cross_cube_edge(int32_t face, const AxisTexels<T>& x, const AxisTexels<T>& y, int32_t size,
+GLR_FUNC bool crosses_edge(const AxisTexels<T>& x, const AxisTexels<T>& y, int32_t size) {
+  return (min(x.i0, y.i0) < 0) | (max(x.i1, y.i1) >= size);
+}
+
+// Gives such a footprint the neighbouring faces' texels. At a corner of the cube three faces meet and the fourth texel
+// is missing: it is the mean of the others, which take over its weight.
+template <class T>
+GLR_FUNC void cross_cube_edge(int32_t face, const AxisTexels<T>& x, const AxisTexels<T>& y, int32_t size, int64_t C,
                               Footprint<T>* f) {
   for (int i = 0; i < 4; ++i) {
     const int32_t tx = i & 1 ? x.i1 : x.i0, ty = i & 2 ? y.i1 : y.i0;
     if ((tx < 0 || tx >= size) && (ty < 0 || ty >= size))
       f->missing = i;
     else
-      f->texel[i] = cube_texel(face, tx, ty, size);
+      f->texel[i] = cube_texel(face, tx, ty, size) * C;
   }
   if (f->missing < 0) return;
   const T third = f->weight[f->missing] / T(3);
   for (int i = 0; i < 4; ++i) f->weight[i] = i == f->missing ? T(0) : f->weight[i] + third;
   f->texel[f->missing] = f->texel[f->missing ^ 1];
-}
-
-// With rows that begin at texels row0 and row1 of the level.
-template <Boundary B, class T>
-GLR_FUNC Footprint<T> footprint_of(const AxisTexels<T>& x, const AxisTexels<T>& y, int64_t row0, int64_t row1,
-                                   int32_t face, int32_t w, int32_t h) {
-  const T x1 = x.weight1, y1 = y.weight1, x0 = T(1) - x1, y0 = T(1) - y1;
-  Footprint<T> f{{row0 + x.i0, row0 + x.i1, row1 + x.i0, row1 + x.i1}, {x0 * y0, x1 * y0, x0 * y1, x1 * y1}, -1};
-  if (B == CUBE && (x.i0 < 0 || x.i1 >= w || y.i0 < 0 || y.i1 >= h)) cross_cube_edge(face, x, y, w, &f);
-  if (B == ZERO) {
-    for (int i = 0; i < 4; ++i)
-      if ((i & 1 ? x.i1 : x.i0) < 0 || (i & 2 ? y.i1 : y.i0) < 0) f.texel[i] = -1;
-  }
-  return f;
 }
 
 template <Boundary B, class T>

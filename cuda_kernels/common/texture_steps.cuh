@@ -26,6 +26,7 @@ struct SpanPoints {
   int32_t face[kSpan];  // -1: nothing is read
 };
 
+// The texels around the pixels' points along one axis.
 template <class T>
 struct SpanAxis {
   int32_t i0[kSpan], i1[kSpan], size[kSpan];
@@ -34,20 +35,25 @@ struct SpanAxis {
   GLR_MEMBER AxisTexels<T> get(int32_t j) const { return {i0[j], i1[j], weight1[j], slope[j]}; }
 };
 
+// The texels around the pixels' points on one level.
 template <class T>
-struct SpanTexels {
+struct SpanFootprints {
   SpanAxis<T> x, y;
+  bool read[kSpan];  // whether the pixel reads this level at all
+  T factor[kSpan];   // the weight of the level and of the sample
+  int64_t texel[4][kSpan];
+  T weight[4][kSpan];      // with the factor
+  int32_t missing[kSpan];  // for cube maps alone
 
-  // The texel of the level at which the lower or upper row around the point begins.
-  template <Boundary B>
-  GLR_MEMBER int64_t row(const SpanPoints<T>& points, int32_t j, bool upper) const {
-    const int64_t row = upper ? y.i1[j] : y.i0[j];
-    return (B == CUBE ? row + int64_t(points.face[j]) * y.size[j] : row) * x.size[j];
+  // Without `missing`.
+  GLR_MEMBER Footprint<T> get(int32_t j) const {
+    return {{texel[0][j], texel[1][j], texel[2][j], texel[3][j]},
+            {weight[0][j], weight[1][j], weight[2][j], weight[3][j]},
+            -1};
   }
-  template <Boundary B>
-  GLR_MEMBER Footprint<T> footprint(const SpanPoints<T>& points, int32_t j) const {
-    return footprint_of<B>(x.get(j), y.get(j), row<B>(points, j, false), row<B>(points, j, true), points.face[j],
-                           x.size[j], y.size[j]);
+  GLR_MEMBER void set(int32_t j, const Footprint<T>& f) {
+    for (int i = 0; i < 4; ++i) texel[i][j] = f.texel[i], weight[i][j] = f.weight[i];
+    missing[j] = f.missing;
   }
 };
 
@@ -86,6 +92,7 @@ GLR_FUNC TexelJacobian<T> base_jacobian(const Params& p, const Coordinates<B, T>
 template <Filter F, Boundary B, class Params, class T>
 GLR_FUNC void find_levels(const Params& p, const PixelSpan& span, SpanLevels<T>* levels) {
   levels->max_count = 1, levels->between = 0;
+  for (int32_t j = 0; F != MIPMAP && j < span.count; ++j) levels->lower[j] = 0;
   if (F != MIPMAP) return;
   T level[kSpan];
   for (int32_t j = 0; j < span.count; ++j) {
@@ -143,12 +150,14 @@ GLR_FUNC void find_points(const Params& p, const PixelSpan& span, const SpanLeve
 
 // Which texels of the pixels' level, or of the one above it, lie around those points.
 template <Filter F, Boundary B, class Params, class T>
-GLR_FUNC void find_texels(const Params& p, const PixelSpan& span, const SpanLevels<T>& levels, int32_t upper,
-                          const SpanPoints<T>& points, SpanTexels<T>* texels) {
-  SpanAxis<T>&x = texels->x, &y = texels->y;
+GLR_FUNC void find_footprints(const Params& p, const PixelSpan& span, const SpanLevels<T>& levels, int32_t upper,
+                              const SpanPoints<T>& points, SpanFootprints<T>* prints) {
+  SpanAxis<T>&x = prints->x, &y = prints->y;
   for (int32_t j = 0; j < span.count; ++j) {
     const int32_t k = F == MIPMAP ? levels.lower[j] + upper : 0;
     x.size[j] = level_side(p.w, k), y.size[j] = level_side(p.h, k);
+    prints->factor[j] = F == MIPMAP ? levels.weight(j, upper) : T(1);
+    prints->read[j] = (points.face[j] >= 0) & (F != MIPMAP || !upper || levels.fraction[j] > T(0));
   }
   for (int32_t j = 0; j < span.count; ++j) {
     const AxisTexels<T> axis = axis_texels<B>(points.s[j], x.size[j]);
@@ -157,5 +166,45 @@ GLR_FUNC void find_texels(const Params& p, const PixelSpan& span, const SpanLeve
   for (int32_t j = 0; j < span.count; ++j) {
     const AxisTexels<T> axis = axis_texels<B>(points.t[j], y.size[j]);
     y.i0[j] = axis.i0, y.i1[j] = axis.i1, y.weight1[j] = axis.weight1, y.slope[j] = axis.slope;
+  }
+  int64_t row0[kSpan], row1[kSpan];
+  for (int32_t j = 0; j < span.count; ++j) {
+    const int64_t first = B == CUBE ? int64_t(points.face[j]) * (y.size[j] * int64_t(x.size[j])) : 0;
+    row0[j] = (first + int64_t(y.i0[j]) * x.size[j]) * p.C;
+    row1[j] = (first + int64_t(y.i1[j]) * x.size[j]) * p.C;
+  }
+  for (int32_t j = 0; j < span.count; ++j) {
+    const int64_t column0 = x.i0[j] * p.C, column1 = x.i1[j] * p.C;
+    prints->texel[0][j] = row0[j] + column0, prints->texel[1][j] = row0[j] + column1;
+    prints->texel[2][j] = row1[j] + column0, prints->texel[3][j] = row1[j] + column1;
+  }
+  for (int i = 0; B == ZERO && i < 4; ++i) {
+    const int32_t *column = i & 1 ? x.i1 : x.i0, *row = i & 2 ? y.i1 : y.i0;
+    for (int32_t j = 0; j < span.count; ++j) prints->texel[i][j] = (row[j] | column[j]) < 0 ? -1 : prints->texel[i][j];
+  }
+  for (int32_t j = 0; j < span.count; ++j) {
+    const T x1 = x.weight1[j], y1 = prints->factor[j] * y.weight1[j];
+    const T x0 = T(1) - x1, y0 = prints->factor[j] * (T(1) - y.weight1[j]);
+    prints->weight[0][j] = x0 * y0, prints->weight[1][j] = x1 * y0;
+    prints->weight[2][j] = x0 * y1, prints->weight[3][j] = x1 * y1;
+  }
+  for (int32_t j = 0; B == CUBE && j < span.count; ++j) {
+    prints->missing[j] = -1;
+    if (prints->read[j] && crosses_edge(x.get(j), y.get(j), x.size[j])) {
+      Footprint<T> f = prints->get(j);
+      cross_cube_edge(points.face[j], x.get(j), y.get(j), x.size[j], p.C, &f);
+      prints->set(j, f);
+    }
+  }
+}
+
+// Which texel each point lies in: the first one of its footprint.
+template <Boundary B, class Params, class T>
+GLR_FUNC void find_nearest(const Params& p, const PixelSpan& span, const SpanPoints<T>& points,
+                           SpanFootprints<T>* prints) {
+  for (int32_t j = 0; j < span.count; ++j) {
+    const int64_t texel = nearest_texel<B>(points.s[j], points.t[j], points.face[j], int32_t(p.w), int32_t(p.h));
+    prints->texel[0][j] = texel * p.C;
+    prints->read[j] = texel >= 0;
   }
 }

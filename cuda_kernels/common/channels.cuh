@@ -1,0 +1,66 @@
+// Channels as a kernel moves them: four at a time where there are four and that is one access, else one by one.
+//
+//   using V = Channels<K, T>;
+//   for (int64_t c = 0; c < C; c += channels_in<V>) store(out + c, weight * load<V>(in + c));
+#pragma once
+
+#include "portability.cuh"
+
+template <class T>
+GLR_FUNC Vec4<T> operator+(const Vec4<T>& a, const Vec4<T>& b) {
+  return {a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w};
+}
+template <class T>
+GLR_FUNC Vec4<T> operator-(const Vec4<T>& a, const Vec4<T>& b) {
+  return {a.x - b.x, a.y - b.y, a.z - b.z, a.w - b.w};
+}
+template <class T>
+GLR_FUNC Vec4<T> operator*(T a, const Vec4<T>& b) {
+  return {a * b.x, a * b.y, a * b.z, a * b.w};
+}
+
+// The sum over channels of a b.
+template <class T>
+GLR_FUNC T dot(const Vec4<T>& a, const Vec4<T>& b) {
+  return a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w;
+}
+GLR_FUNC float dot(float a, float b) { return a * b; }
+GLR_FUNC double dot(double a, double b) { return a * b; }
+
+template <bool Four, class T>
+struct ChannelsOf {
+  using type = T;
+};
+template <class T>
+struct ChannelsOf<true, T> {
+  using type = Vec4<T>;
+};
+template <int K, class T>
+using Channels = typename ChannelsOf<GLR_MOVES_VECTORS && K == 4, T>::type;
+
+template <class V>
+constexpr int channels_in = 1;
+template <class T>
+constexpr int channels_in<Vec4<T>> = 4;
+
+template <class V, class T>
+GLR_FUNC V load(const T* source) {
+  return *reinterpret_cast<const V*>(source);
+}
+template <class V, class T>
+GLR_FUNC void store(T* target, const V& value) {
+  *reinterpret_cast<V*>(target) = value;
+}
+
+GLR_FUNC void atomic_add_channels(float* target, float value) { atomic_add(target, value); }
+GLR_FUNC void atomic_add_channels(double* target, double value) { atomic_add(target, value); }
+template <class T>
+GLR_FUNC void atomic_add_channels(T* target, const Vec4<T>& value) {
+  atomic_add(&target[0], value.x), atomic_add(&target[1], value.y);
+  atomic_add(&target[2], value.z), atomic_add(&target[3], value.w);
+}
+#ifdef GLR_ADDS_VECTORS  // one access, in which each number is added atomically
+GLR_FUNC void atomic_add_channels(float* target, const Vec4<float>& value) {
+  atomicAdd(reinterpret_cast<float4*>(target), make_float4(value.x, value.y, value.z, value.w));
+}
+#endif
