@@ -69,10 +69,10 @@ def render(pos, tri, size, dtype=torch.float32, **raster_arguments) -> dict[str,
     return {n: t.detach() for n, t in names.items()} | {"grad_pos": pos.grad, "grad_attr": attr.grad}
 
 
-def look_up(filter_mode: str, boundary_mode: str) -> dict[str, torch.Tensor]:
+def look_up(filter_mode: str, boundary_mode: str, C: int = 3) -> dict[str, torch.Tensor]:
     """A texture that several pixels share texels of, and its gradients."""
     generator = torch.Generator().manual_seed(1)
-    D, shape = (3, (2, 6, 8, 8, 3)) if boundary_mode == "cube" else (2, (2, 16, 8, 3))
+    D, shape = (3, (2, 6, 8, 8, C)) if boundary_mode == "cube" else (2, (2, 16, 8, C))
     tex = torch.rand(shape, generator=generator).requires_grad_()
     uv = torch.randn((2, 9, 11, D), generator=generator).requires_grad_()
     uv_da = (0.1 * torch.randn((2, 9, 11, 2 * D), generator=generator)).requires_grad_()
@@ -122,11 +122,14 @@ def test_depth_peeling_equals_host(on_emulated_gpu):
 
 
 @pytest.mark.parametrize("boundary_mode", ["wrap", "clamp", "zero", "cube"])
-@pytest.mark.parametrize("filter_mode", ["nearest", "linear", "linear-mipmap-nearest", "linear-mipmap-linear"])
-def test_texture_equals_host(on_emulated_gpu, filter_mode, boundary_mode):
-    expected = look_up(filter_mode, boundary_mode)
+@pytest.mark.parametrize(
+    "filter_mode", ["nearest", "linear", "linear-mipmap-nearest", "linear-mipmap-linear", "anisotropic"]
+)
+@pytest.mark.parametrize("C", [3, 4])
+def test_texture_equals_host(on_emulated_gpu, filter_mode, boundary_mode, C):
+    expected = look_up(filter_mode, boundary_mode, C)
     on_emulated_gpu()
-    assert_agree(look_up(filter_mode, boundary_mode), expected)
+    assert_agree(look_up(filter_mode, boundary_mode, C), expected)
 
 
 def test_order_changes_sums_but_not_results(on_emulated_gpu):

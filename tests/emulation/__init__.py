@@ -17,11 +17,17 @@ _FLAGS = ["-std=c++17", "-O1", "-g", "-fPIC", "-ffp-contract=off", "-Wall", "-Wn
 
 
 def build(folder: Path) -> Path:
-    """Compiles into `folder`: plain.so and deterministic.so (the kernels), libemulation.so and libcuda.so.1."""
+    """Compiles into `folder`: the kernels, a library for each variant, libemulation.so and libcuda.so.1."""
     compile_cxx = [os.environ.get("CXX", "g++"), *_FLAGS]
     kernels = sorted(Path(compiler.__file__).parent.glob("*.cu"))
-    constants = (("TEXTURE_CHANNELS", 0),)  # any number: the others differ in the length of loops alone
-    options = {"plain": compiler.options_for(constants, False), "deterministic": compiler.options_for(constants, True)}
+    # 0: any number of channels, from which only 4 differ in more than the length of loops.
+    any_number, four = ((("TEXTURE_CHANNELS", C),) for C in (0, 4))
+    options = {
+        "plain": compiler.options_for(any_number, False),
+        "deterministic": compiler.options_for(any_number, True),
+    }
+    options["channels4"] = compiler.options_for(four, False)
+    files = dict.fromkeys(options, kernels) | {"channels4": [file for file in kernels if file.stem == "texture"]}
 
     def compile_one(job: tuple[str, Path]) -> None:
         variant, file = job
@@ -34,10 +40,10 @@ def build(folder: Path) -> Path:
     emulation = [str(_HERE / "scheduler.cpp"), str(_HERE / "cubin.cpp"), "-o", str(folder / "libemulation.so")]
     subprocess.run([*shared, *emulation], check=True)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(compile_one, [(variant, file) for variant in options for file in kernels]))
+        list(pool.map(compile_one, [(variant, file) for variant in options for file in files[variant]]))
     link = [f"-L{folder}", "-lemulation", f"-Wl,-rpath,{folder}"]
     for variant in options:
-        objects = [str(folder / f"{variant}_{file.stem}.o") for file in kernels]
+        objects = [str(folder / f"{variant}_{file.stem}.o") for file in files[variant]]
         subprocess.run([*shared, *objects, *link, "-o", str(folder / f"{variant}.so")], check=True)
     driver = [
         str(_HERE / "driver.cpp"),
@@ -56,7 +62,8 @@ class EmulatedGpu:
     def __init__(self, folder: Path, seed: int = 0):
         self._emulate = ctypes.CDLL(str(folder / "libemulation.so")).emulate
         self._emulate.argtypes = [ctypes.c_void_p] * 2 + [ctypes.c_size_t] + [ctypes.c_uint] * 2 + [ctypes.c_uint64]
-        self._kernels = [ctypes.CDLL(str(folder / f"{variant}.so")) for variant in ("plain", "deterministic")]
+        variants = ("plain", "deterministic", "channels4")
+        self._kernels = {variant: ctypes.CDLL(str(folder / f"{variant}.so")) for variant in variants}
         self._random = random.Random(seed)
         self.launched: list[str] = []
 
@@ -64,7 +71,10 @@ class EmulatedGpu:
         """As `Gpu.launch`, on one thread of the CPU, until the kernel has ended."""
         structs = (parameters,) if sums is None else (parameters, sums)
         content = b"".join(map(bytes, structs))  # sizes are multiples of 8, as are the offsets of parameters
-        entry = getattr(self._kernels[len(structs) - 1], f"{name}_{suffix}")
+        variant = "plain" if sums is None else "deterministic"
+        if name.startswith("texture_") and ("TEXTURE_CHANNELS", 4) in constants and sums is None:
+            variant = "channels4"
+        entry = getattr(self._kernels[variant], f"{name}_{suffix}")
         function = ctypes.cast(entry, ctypes.c_void_p)
         grid = min(-(-count // 64), 8)
         self._emulate(function, content, len(content), grid, 64, self._random.getrandbits(64))
