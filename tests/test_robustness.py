@@ -1,6 +1,7 @@
 """Random and hostile input: an error of a documented type or a correct result, never a crash.
 
-The tests named fuzz run once more under AddressSanitizer and UndefinedBehaviorSanitizer.
+The tests named fuzz, here and in test_fuzz_texture.py, run once more under AddressSanitizer and
+UndefinedBehaviorSanitizer.
 """
 
 import os
@@ -12,7 +13,8 @@ import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from fuzzing import DTYPES, SIDES, SMALL, floats, fuzz
+from hypothesis import given
 from hypothesis import strategies as st
 from reference import antialias as antialias_reference
 from reference import interpolate as interpolate_reference
@@ -20,22 +22,6 @@ from reference.rasterize import decode_id
 
 import glraster
 from glraster import antialias, antialias_construct_topology_hash, interpolate, rasterize
-
-EXAMPLES = int(os.environ.get("GLRASTER_FUZZ_EXAMPLES", "60"))
-fuzz = settings(
-    max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
-)
-SPECIAL = [0.0, -0.0, 1.0, -1.0, 1e-45, 1e-30, -1e-30, 1e10, -1e10, 3e38, -3e38, np.inf, -np.inf, np.nan]
-DTYPES = st.sampled_from([torch.float32, torch.float64])
-SMALL = st.integers(0, 4)
-SIDES = st.integers(1, 12)
-
-
-def floats(shape, special: bool = True, low: float = -2.0, high: float = 2.0):
-    """Float32 tensors of a shape, as float64: numbers between low and high, and special ones among them."""
-    ordinary = st.floats(low, high, width=32)
-    elements = st.one_of(ordinary, ordinary, st.sampled_from(np.float32(SPECIAL).tolist())) if special else ordinary
-    return hnp.arrays(np.float32, shape, elements=elements).map(lambda a: torch.from_numpy(a.copy()).double())
 
 
 def vertex_indices(num_triangles: int, num_vertices: int, wild: bool = True):
@@ -262,7 +248,7 @@ def test_fuzz_arguments(any_context, name, data):
 
 
 ROOT = Path(__file__).parents[1]
-KERNELS = ["antialias", "barycentrics", "interpolate", "rasterize"]  # those that the fuzzing below runs
+KERNELS = ["antialias", "barycentrics", "interpolate", "mipmap", "rasterize", "texture", "texture3d"]
 SANITIZE = ["-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
 
 
@@ -317,7 +303,8 @@ def test_the_sanitizer_sees_the_librarys_accesses(sanitized_library):
 
 def test_fuzzing_is_clean_under_sanitizers(sanitized_library):
     options = ["-x", "-s", "-p", "no:cacheprovider", "-k", "fuzz and not sanitizers"]
-    done = _run_sanitized(sanitized_library, "-m", "pytest", str(Path(__file__)), *options)
+    files = [str(Path(__file__)), str(Path(__file__).with_name("test_fuzz_texture.py"))]
+    done = _run_sanitized(sanitized_library, "-m", "pytest", *files, *options)
     assert done.returncode == 0 and " passed" in done.stdout, done.stdout + done.stderr
 
 
