@@ -16,7 +16,6 @@ from glraster.cuda_kernels.cuda import CudaError, check, gpu
 
 from .buffer import Buffer
 from .context import GL
-from .framebuffer import IDS
 from .host_transfer import HostTransfer, TexelKind
 from .visibility import VisibilityPass
 
@@ -39,7 +38,7 @@ class CudaTransfer(HostTransfer):
         self._gpu = gpu(device_index)
         self._driver = self._gpu.driver
         self._resources: dict[tuple[str, int], object] = {}  # ("buffer" or "texture", its name): CUgraphicsResource
-        self._staging = Buffer()  # for texels that CUDA does not map: depths, and what peeling uploads
+        self._staging = Buffer()  # for texels on their way to OpenGL
         with self._gpu:
             every = self._driver.CUGLDeviceList.CU_GL_DEVICE_LIST_ALL
             count, devices = check("cuGLGetDevices", *self._driver.cuGLGetDevices(_MAX_GPUS, every))
@@ -72,18 +71,9 @@ class CudaTransfer(HostTransfer):
                 self._copy(self._address(resource), tensor.data_ptr(), tensor.nbytes)
 
     def read(self, texture: int, kind: TexelKind, out: torch.Tensor) -> None:
-        n, h, w = out.shape
-        if kind == IDS:
-            resource = self._texture(texture)
-            with self._mapped([resource]):
-                self._copy_layers(resource, out)
-            return
-        GL.glBindBuffer(GL.GL_PIXEL_PACK_BUFFER, self._staging_of(out.nbytes))
-        GL.glGetTextureSubImage(texture, 0, 0, 0, 0, w, h, n, *kind[1:], out.nbytes, ctypes.c_void_p(0))
-        GL.glBindBuffer(GL.GL_PIXEL_PACK_BUFFER, 0)
-        resource = self._buffer(self._staging.glo)
+        resource = self._texture(texture)
         with self._mapped([resource]):
-            self._copy(out.data_ptr(), self._address(resource), out.nbytes)
+            self._copy_layers(resource, out)
 
     def write(self, texture: int, kind: TexelKind, tensor: torch.Tensor) -> None:
         n, h, w = tensor.shape
