@@ -9,6 +9,8 @@ import torch
 
 from glraster.cuda_kernels.launcher import launch, new_output, params_type, pointer, to_device
 
+from .vertex_order import vertex_order
+
 __all__ = ["RasterizeContext", "RasterizeCudaContext", "RasterizeGLContext", "Scene", "Visibility"]
 
 RasterizeParams = params_type(
@@ -210,8 +212,10 @@ class RasterizeGLContext(RasterizeContext):
         shape = scene.num_images, scene.height, scene.width
         ids = new_output(scene.pos, *shape, dtype=torch.int64 if peeling else torch.int32)
         if ids.numel():
-            arguments = scene.pos.float(), scene.tri, shape[1:], scene.ranges, ids, scene.cull
-            self._pass.draw(*arguments, behind=None if behind is None else behind.ids)
+            pos = scene.pos.float()
+            tri = vertex_order(pos.view(-1, scene.pos.shape[-2], 4)[0], scene.tri, keep_facing=scene.cull != "none")
+            before = None if behind is None else behind.ids
+            self._pass.draw(pos, tri, shape[1:], scene.ranges, ids, scene.cull, behind=before)
         return Visibility(ids)
 
     def set_context(self) -> None:

@@ -15,7 +15,7 @@ IDS: TexelKind = (GL.GL_R32I, GL.GL_RED_INTEGER, GL.GL_INT)
 KEYS: TexelKind = (GL.GL_RG32I, GL.GL_RG_INTEGER, GL.GL_INT)  # an id, and the bits of its depth
 _DEPTH = (GL.GL_DEPTH_COMPONENT32F, GL.GL_DEPTH_COMPONENT, GL.GL_FLOAT)
 BYTES_PER_PIXEL = {IDS: 4 + 4, KEYS: 2 * 8 + 4}
-_EMPTY = (ctypes.c_int32 * 2)(-1, -1)
+_EMPTY = (ctypes.c_int32 * 2)(-1, 0x7F800000)  # no id, at an infinite depth
 _FARTHEST = (ctypes.c_float * 1)(1.0)
 
 

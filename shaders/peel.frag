@@ -4,7 +4,7 @@
 flat in int first_id;
 
 // One load of both: at small triangles, loads are half of what this shader costs on a CPU.
-layout(binding = 0, rg32i) readonly restrict uniform iimage2DArray before;  // id -1 where that layer shows nothing
+layout(binding = 0, rg32i) readonly restrict uniform iimage2DArray before;  // infinitely far where it shows nothing
 
 layout(location = 0) out ivec2 key;
 
@@ -12,6 +12,6 @@ void main() {
     int id = first_id + gl_PrimitiveID;
     ivec2 last = imageLoad(before, ivec3(gl_FragCoord.xy, gl_Layer)).xy;
     float limit = intBitsToFloat(last.y);
-    if (last.x < 0 || gl_FragCoord.z < limit || (gl_FragCoord.z == limit && id <= last.x)) discard;
+    if (!(gl_FragCoord.z > limit || (gl_FragCoord.z == limit && id > last.x))) discard;
     key = ivec2(id, floatBitsToInt(gl_FragCoord.z));
 }
