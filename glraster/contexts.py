@@ -9,7 +9,7 @@ import torch
 
 from glraster.cuda_kernels.launcher import launch, new_output, params_type, pointer, to_device
 
-from .vertex_order import vertex_order
+from .corners import order_corners
 
 __all__ = ["RasterizeContext", "RasterizeCudaContext", "RasterizeGLContext", "Scene", "Visibility"]
 
@@ -213,7 +213,7 @@ class RasterizeGLContext(RasterizeContext):
         ids = new_output(scene.pos, *shape, dtype=torch.int64 if peeling else torch.int32)
         if ids.numel():
             pos = scene.pos.float()
-            tri = vertex_order(pos.view(-1, scene.pos.shape[-2], 4)[0], scene.tri, keep_facing=scene.cull != "none")
+            tri = order_corners(pos.view(-1, scene.pos.shape[-2], 4)[0], scene.tri, keep_facing=scene.cull != "none")
             before = None if behind is None else behind.ids
             self._pass.draw(pos, tri, shape[1:], scene.ranges, ids, scene.cull, behind=before)
         return Visibility(ids)

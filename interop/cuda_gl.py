@@ -190,12 +190,14 @@ def _try_out(made: VisibilityPass, device: torch.device) -> None:
     whole, part, nan = [[-1, -1], [9, -1], [-1, 9]], [[-1, -1], [3, -1], [-1, 0]], [[0, 0], [9, 0], [torch.nan, 9]]
     pos = torch.nn.functional.pad(torch.tensor([[*whole, *nan], [*nan, *part]], dtype=torch.float32), (0, 2), value=1.0)
     pos[..., 2] = 0
-    ids = torch.empty((2, 4, 6), dtype=torch.int32, device=device)
-    made.draw(pos.to(device), torch.arange(6, dtype=torch.int32, device=device).view(2, 3), (4, 6), None, ids)
     expected = torch.full((2, 4, 6), -1, dtype=torch.int32)
     expected[0], expected[1, 0], expected[1, 1, :3] = 0, 1, 1
-    if not torch.equal(ids.cpu(), expected):
-        raise CudaError("OpenGL and CUDA work together on this machine, but not as they should: a trial image is wrong")
+    tri = torch.arange(6, dtype=torch.int32, device=device).view(2, 3)
+    for dtype in (torch.int32, torch.int64):  # ids, and keys with the id in their low half
+        found = torch.empty((2, 4, 6), dtype=dtype, device=device)
+        made.draw(pos.to(device), tri, (4, 6), None, found)
+        if not torch.equal(found.cpu().view(torch.int32)[..., :: found.element_size() // 4], expected):
+            raise CudaError("OpenGL and CUDA work together on this machine, but not as they should: a trial is wrong")
 
 
 def interop_reason(device: torch.device) -> str | None:

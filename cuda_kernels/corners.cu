@@ -4,14 +4,14 @@
 #include "common/triangle_id.cuh"
 
 template <class T>
-struct VertexOrderParams {
+struct CornersParams {
   const T* pos;        // [V, 4] clip space, of one image
   const int32_t* tri;  // [T, 3]
   int32_t* ordered;    // [T, 3]
   int64_t V, num_triangles;
   int64_t keep_facing;  // whether vertices may only be rotated
 };
-GLR_EXPORT_SIZE(VertexOrderParams)
+GLR_EXPORT_SIZE(CornersParams)
 
 template <class T>
 GLR_FUNC bool comes_before(const T* a, const T* b) {
@@ -30,7 +30,7 @@ GLR_FUNC void order(const T* pos, bool keep_facing, int32_t* v) {
 }
 
 template <class T>
-GLR_KERNEL vertex_order(const VertexOrderParams<T>& p) {
+GLR_KERNEL corners_order(const CornersParams<T>& p) {
   GLR_FOR_EACH(t, p.num_triangles) {
     int32_t* v = p.ordered + t * 3;
     for (int i = 0; i < 3; ++i) v[i] = p.tri[t * 3 + i];
@@ -38,4 +38,4 @@ GLR_KERNEL vertex_order(const VertexOrderParams<T>& p) {
     if (load_triangle(p.tri, p.num_triangles, p.V, int32_t(t), &in_range)) order(p.pos, p.keep_facing != 0, v);
   }
 }
-GLR_EXPORT(vertex_order, VertexOrderParams)
+GLR_EXPORT(corners_order, CornersParams)
