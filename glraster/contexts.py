@@ -213,7 +213,7 @@ class RasterizeGLContext(RasterizeContext):
         ids = new_output(scene.pos, *shape, dtype=torch.int64 if peeling else torch.int32)
         if ids.numel():
             pos = scene.pos.float()
-            tri = order_corners(pos.view(-1, scene.pos.shape[-2], 4)[0], scene.tri, keep_facing=scene.cull != "none")
+            tri = order_corners(pos if pos.ndim == 2 else pos[0], scene.tri, keep_facing=scene.cull != "none")
             before = None if behind is None else behind.ids
             self._pass.draw(pos, tri, shape[1:], scene.ranges, ids, scene.cull, behind=before)
         return Visibility(ids)

@@ -20,6 +20,7 @@ from reference.rasterize import decode_id
 
 import glraster
 from glraster import antialias, antialias_construct_topology_hash, interpolate, rasterize
+from glraster.corners import order_corners
 
 EXAMPLES = int(os.environ.get("GLRASTER_FUZZ_EXAMPLES", "60"))
 fuzz = settings(
@@ -156,6 +157,17 @@ def rasters(draw, N, H, W, num_triangles):
 
 
 @fuzz
+@given(data=st.data(), dtype=DTYPES, keep_facing=st.booleans())
+def test_fuzz_order_corners(data, dtype, keep_facing):
+    V, T = data.draw(SMALL, label="V"), data.draw(SMALL, label="T")
+    tri = data.draw(vertex_indices(T, V))
+    ordered = order_corners(data.draw(floats((V, 4))).to(dtype), tri, keep_facing)
+    assert torch.equal(ordered.sort(1)[0], tri.sort(1)[0])  # the same vertices
+    turned = torch.stack([(ordered == tri.roll(shift, 1)).all(1) for shift in range(3)]).any(0)
+    assert not keep_facing or turned.all()
+
+
+@fuzz
 @given(data=st.data(), dtype=DTYPES)
 def test_fuzz_interpolate(data, dtype):
     N, H, W, V, A, T = (data.draw(SMALL, label=name) for name in "NHWVAT")
@@ -262,7 +274,7 @@ def test_fuzz_arguments(any_context, name, data):
 
 
 ROOT = Path(__file__).parents[1]
-KERNELS = ["antialias", "barycentrics", "interpolate", "rasterize"]  # those that the fuzzing below runs
+KERNELS = ["antialias", "barycentrics", "corners", "interpolate", "rasterize"]  # those that the fuzzing below runs
 SANITIZE = ["-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
 
 
