@@ -50,6 +50,23 @@ def median_times(cases: dict, repeats: int) -> dict[str, float]:
     return {name: statistics.median(values[2:]) for name, values in times.items()}
 
 
+def peeling_times(context, pos: torch.Tensor, tri: torch.Tensor, size: int, repeats: int) -> dict[str, float]:
+    """Median milliseconds of `rasterize` and of each depth-peeling layer, taking turns."""
+    times = {name: [] for name in ("rasterize", "first layer", "second layer", "third layer")}
+
+    def timed(name: str, run) -> None:
+        start = time.perf_counter()
+        run()
+        times[name].append((time.perf_counter() - start) * 1e3)
+
+    for _ in range(repeats + 2):
+        timed("rasterize", lambda: glraster.rasterize(context, pos, tri, (size, size)))
+        with glraster.DepthPeeler(context, pos, tri, (size, size)) as peeler:
+            for name in list(times)[1:]:
+                timed(name, peeler.rasterize_next_layer)
+    return {name: statistics.median(values[2:]) for name, values in times.items()}
+
+
 def contexts() -> dict:
     found = {"software": glraster.RasterizeCudaContext("cpu")}
     try:
@@ -103,6 +120,11 @@ def main() -> None:
         print(f"{'software / OpenGL':34} {times['rasterize, software'] / times['rasterize, OpenGL']:8.2f}")
     ratio = times["interpolate, 3 attributes"] / times["copy of its inputs and outputs"]
     print(f"{'interpolate / copy':34} {ratio:8.2f}")
+    for name, context in contexts().items():
+        print(f"\nDepth peeling, {name}")
+        times = peeling_times(context, pos.detach(), tri, size, args.repeats)
+        for case, ms in times.items():
+            print(f"{case:34} {ms:8.2f} ms {ms / times['rasterize']:8.2f} x rasterize")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ import torch
 
 from glraster.cuda_kernels.launcher import launch, new_output, params_type, pointer, to_device
 
+from .corners import order_corners
+
 __all__ = ["RasterizeContext", "RasterizeCudaContext", "RasterizeGLContext", "Scene", "Visibility"]
 
 RasterizeParams = params_type(
@@ -42,11 +44,9 @@ class Scene:
 
 @dataclass(frozen=True)
 class Visibility:
-    """What a context found: per pixel a triangle id, -1 for none."""
+    """What a context found: per pixel a triangle id, -1 for none; in keys together with what orders them by depth."""
 
     ids: torch.Tensor  # int32 [N, H, W], or int64 [N, H, W] keys with the id in their low half
-    # Further results of the context that a later depth-peeling layer starts from; their meaning is the context's own.
-    state: object = None
 
     @property
     def id_stride(self) -> int:
@@ -201,8 +201,6 @@ class RasterizeGLContext(RasterizeContext):
             self._software = RasterizeCudaContext(self.device)
 
     def find_visible(self, scene: Scene, behind: Visibility | None = None, *, peeling: bool = False) -> Visibility:
-        from glraster.interop.visibility import Layer
-
         if self._software is not None:
             return self._software.find_visible(scene, behind, peeling=peeling)
         if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
@@ -212,13 +210,13 @@ class RasterizeGLContext(RasterizeContext):
         if self.mode == "manual" and not self._pass.context.held:
             raise RuntimeError("RasterizeGLContext: mode='manual' needs set_context() on this thread before any call")
         shape = scene.num_images, scene.height, scene.width
-        ids = new_output(scene.pos, *shape, dtype=torch.int32)
-        depth = new_output(scene.pos, *shape, dtype=torch.float32) if peeling else None
+        ids = new_output(scene.pos, *shape, dtype=torch.int64 if peeling else torch.int32)
         if ids.numel():
-            layer = None if behind is None else Layer(behind.ids, behind.state)
-            arguments = scene.pos.float(), scene.tri, shape[1:], scene.ranges, ids, scene.cull
-            self._pass.draw(*arguments, depth=depth, behind=layer)
-        return Visibility(ids, depth)
+            pos = scene.pos.float()
+            tri = order_corners(pos if pos.ndim == 2 else pos[0], scene.tri, keep_facing=scene.cull != "none")
+            before = None if behind is None else behind.ids
+            self._pass.draw(pos, tri, shape[1:], scene.ranges, ids, scene.cull, behind=before)
+        return Visibility(ids)
 
     def set_context(self) -> None:
         """Makes the OpenGL context current on this thread until `release_context()`, in mode 'manual'.

@@ -19,6 +19,10 @@ class DepthPeeler:
 
     The context is reserved inside the block. Do not change `pos` or `tri` in place there.
 
+    Depths are equal for triangles with the same three vertex positions. Those of one plane with other vertices are
+    ordered by rounding, and so are, with a `RasterizeGLContext`, triangles without common vertex indices that coincide
+    in a later image of the minibatch but not in the first (see docs/opengl.md).
+
     Args:
         glctx, pos, tri, resolution, ranges, grad_db, cull, validate: as in `rasterize`.
 

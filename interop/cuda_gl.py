@@ -16,7 +16,6 @@ from glraster.cuda_kernels.cuda import CudaError, check, gpu
 
 from .buffer import Buffer
 from .context import GL
-from .framebuffer import IDS
 from .host_transfer import HostTransfer, TexelKind
 from .visibility import VisibilityPass
 
@@ -39,7 +38,7 @@ class CudaTransfer(HostTransfer):
         self._gpu = gpu(device_index)
         self._driver = self._gpu.driver
         self._resources: dict[tuple[str, int], object] = {}  # ("buffer" or "texture", its name): CUgraphicsResource
-        self._staging = Buffer()  # for texels that CUDA does not map: depths, and what peeling uploads
+        self._staging = Buffer()  # for texels on their way to OpenGL
         with self._gpu:
             every = self._driver.CUGLDeviceList.CU_GL_DEVICE_LIST_ALL
             count, devices = check("cuGLGetDevices", *self._driver.cuGLGetDevices(_MAX_GPUS, every))
@@ -72,18 +71,9 @@ class CudaTransfer(HostTransfer):
                 self._copy(self._address(resource), tensor.data_ptr(), tensor.nbytes)
 
     def read(self, texture: int, kind: TexelKind, out: torch.Tensor) -> None:
-        n, h, w = out.shape
-        if kind == IDS:
-            resource = self._texture(texture)
-            with self._mapped([resource]):
-                self._copy_layers(resource, out)
-            return
-        GL.glBindBuffer(GL.GL_PIXEL_PACK_BUFFER, self._staging_of(out.nbytes))
-        GL.glGetTextureSubImage(texture, 0, 0, 0, 0, w, h, n, *kind[1:], out.nbytes, ctypes.c_void_p(0))
-        GL.glBindBuffer(GL.GL_PIXEL_PACK_BUFFER, 0)
-        resource = self._buffer(self._staging.glo)
+        resource = self._texture(texture)
         with self._mapped([resource]):
-            self._copy(out.data_ptr(), self._address(resource), out.nbytes)
+            self._copy_layers(resource, out)
 
     def write(self, texture: int, kind: TexelKind, tensor: torch.Tensor) -> None:
         n, h, w = tensor.shape
@@ -200,12 +190,14 @@ def _try_out(made: VisibilityPass, device: torch.device) -> None:
     whole, part, nan = [[-1, -1], [9, -1], [-1, 9]], [[-1, -1], [3, -1], [-1, 0]], [[0, 0], [9, 0], [torch.nan, 9]]
     pos = torch.nn.functional.pad(torch.tensor([[*whole, *nan], [*nan, *part]], dtype=torch.float32), (0, 2), value=1.0)
     pos[..., 2] = 0
-    ids = torch.empty((2, 4, 6), dtype=torch.int32, device=device)
-    made.draw(pos.to(device), torch.arange(6, dtype=torch.int32, device=device).view(2, 3), (4, 6), None, ids)
     expected = torch.full((2, 4, 6), -1, dtype=torch.int32)
     expected[0], expected[1, 0], expected[1, 1, :3] = 0, 1, 1
-    if not torch.equal(ids.cpu(), expected):
-        raise CudaError("OpenGL and CUDA work together on this machine, but not as they should: a trial image is wrong")
+    tri = torch.arange(6, dtype=torch.int32, device=device).view(2, 3)
+    for dtype in (torch.int32, torch.int64):  # ids, and keys with the id in their low half
+        found = torch.empty((2, 4, 6), dtype=dtype, device=device)
+        made.draw(pos.to(device), tri, (4, 6), None, found)
+        if not torch.equal(found.cpu().view(torch.int32)[..., :: found.element_size() // 4], expected):
+            raise CudaError("OpenGL and CUDA work together on this machine, but not as they should: a trial is wrong")
 
 
 def interop_reason(device: torch.device) -> str | None:

@@ -1,45 +1,52 @@
 """The layered framebuffer of the visibility pass."""
 
 import ctypes
+import weakref
 
 import torch
 
 from .context import GL
 from .host_transfer import HostTransfer, TexelKind
 
-__all__ = ["BYTES_PER_PIXEL", "IDS", "LayeredFramebuffer"]
+__all__ = ["BYTES_PER_PIXEL", "IDS", "KEYS", "LayeredFramebuffer"]
 
-BYTES_PER_PIXEL = 8  # an id and a depth
 _ARRAY = GL.GL_TEXTURE_2D_ARRAY
 IDS: TexelKind = (GL.GL_R32I, GL.GL_RED_INTEGER, GL.GL_INT)
+KEYS: TexelKind = (GL.GL_RG32I, GL.GL_RG_INTEGER, GL.GL_INT)  # an id, and the bits of its depth
 _DEPTH = (GL.GL_DEPTH_COMPONENT32F, GL.GL_DEPTH_COMPONENT, GL.GL_FLOAT)
-_SAMPLED_DEPTH = (GL.GL_R32F, GL.GL_RED, GL.GL_FLOAT)
-_NO_ID = (ctypes.c_int32 * 1)(-1)
+BYTES_PER_PIXEL = {IDS: 4 + 4, KEYS: 2 * 8 + 4}
+_EMPTY = (ctypes.c_int32 * 2)(-1, 0x7F800000)  # no id, at an infinite depth
 _FARTHEST = (ctypes.c_float * 1)(1.0)
 
 
 class LayeredFramebuffer:
-    """Ids (int32) and depths (float32, from 0 for near to 0.5 for far) of images, each at most height x width.
+    """What pixels show, and their depths (float32, from 0 for near to 0.5 for far), of images up to height x width.
 
+    One of keys has two sets of images, which take turns: while one is drawn to, the other can be read.
     An OpenGL context must be current whenever it is used. It needs no clean-up where its context is destroyed.
 
     Args:
+        kind: IDS or KEYS.
         layers, height, width: its size.
         transfer: copies to and from tensors.
+
+    Attributes:
+        content: the tensor that was read from the whole of what was drawn last, if it is known and still exists.
 
     Raises:
         RuntimeError: OpenGL has no room for it.
     """
 
-    def __init__(self, layers: int, height: int, width: int, transfer: HostTransfer):
-        self._transfer = transfer
+    def __init__(self, kind: TexelKind, layers: int, height: int, width: int, transfer: HostTransfer):
+        self._kind, self._transfer = kind, transfer
         self.layers, self.height, self.width = layers, height, width
-        self._before: list[int] = []  # ids and depths of the layer before, as textures to read from
-        self._textures = [self._new_texture(IDS[0]), self._new_texture(_DEPTH[0])]
+        self._content: weakref.ref[torch.Tensor] | None = None
+        self._depth = self._new_texture(_DEPTH[0])
+        self._images = [self._new_texture(kind[0]) for _ in range(2 if kind == KEYS else 1)]  # the last is drawn to
         self._object = GL.glGenFramebuffers(1)
         self.bind()
-        for texture, attachment in zip(self._textures, (GL.GL_COLOR_ATTACHMENT0, GL.GL_DEPTH_ATTACHMENT), strict=True):
-            GL.glFramebufferTexture(GL.GL_FRAMEBUFFER, attachment, texture, 0)
+        GL.glFramebufferTexture(GL.GL_FRAMEBUFFER, GL.GL_DEPTH_ATTACHMENT, self._depth, 0)
+        self._draw_to_last()
         status = GL.glCheckFramebufferStatus(GL.GL_FRAMEBUFFER)
         if status != GL.GL_FRAMEBUFFER_COMPLETE:
             self.release()
@@ -64,7 +71,8 @@ class LayeredFramebuffer:
 
     def clear(self, layers: int, height: int, width: int) -> None:
         """Sets ids to -1 and depths beyond the far plane in the lower left part of the first layers."""
-        for texture, kind, value in zip(self._textures, (IDS, _DEPTH), (_NO_ID, _FARTHEST), strict=True):
+        cleared = (self._images[-1], self._kind, _EMPTY), (self._depth, _DEPTH, _FARTHEST)
+        for texture, kind, value in cleared:
             GL.glClearTexSubImage(texture, 0, 0, 0, 0, width, height, layers, *kind[1:], value)
 
     def fill(self) -> None:
@@ -72,26 +80,37 @@ class LayeredFramebuffer:
         self.bind()
         GL.glClearBufferiv(GL.GL_COLOR, 0, (-1, -1, -1, -1))
 
-    def set_before(self, ids: torch.Tensor, depth: torch.Tensor) -> None:
-        """Uploads ids and depths [n, h, w] of the layer before and binds them to texture units 0 and 1."""
-        if not self._before:
-            self._before = [self._new_texture(IDS[0]), self._new_texture(_SAMPLED_DEPTH[0])]
-        kinds = (IDS, _SAMPLED_DEPTH)
-        for unit, (texture, kind, tensor) in enumerate(zip(self._before, kinds, (ids, depth), strict=True)):
-            GL.glActiveTexture(GL.GL_TEXTURE0 + unit)
-            GL.glBindTexture(_ARRAY, texture)
-            self._transfer.write(texture, kind, tensor)
+    def turn(self, keys: torch.Tensor | None = None) -> None:
+        """Lets shaders read what was drawn last, or `keys` [n, h, w] in its place, as image 0, and draws to the other.
 
-    def read_ids(self, ids: torch.Tensor) -> None:
-        """Copies the lower left part of the first layers into `ids`, int32 [n, h, w]."""
-        self._transfer.read(self._textures[0], IDS, ids)
+        The framebuffer must be bound and be one of keys.
+        """
+        before = self._images[-1]
+        if keys is not None:
+            self._transfer.write(before, KEYS, keys)
+        self._images.reverse()
+        self._draw_to_last()
+        GL.glBindImageTexture(0, before, 0, True, 0, GL.GL_READ_ONLY, KEYS[0])
 
-    def read_depth(self, depth: torch.Tensor) -> None:
-        """The same for the depths, float32 [n, h, w]."""
-        self._transfer.read(self._textures[1], _DEPTH, depth)
+    def _draw_to_last(self) -> None:
+        GL.glFramebufferTexture(GL.GL_FRAMEBUFFER, GL.GL_COLOR_ATTACHMENT0, self._images[-1], 0)
+
+    def read(self, out: torch.Tensor) -> None:
+        """Copies what was drawn in the lower left part of the first layers into `out`: [n, h, w], ids int32, keys
+        int64 with the id in their low half."""
+        self._transfer.read(self._images[-1], self._kind, out)
+
+    @property
+    def content(self) -> torch.Tensor | None:
+        return None if self._content is None else self._content()
+
+    @content.setter
+    def content(self, tensor: torch.Tensor | None) -> None:
+        self._content = None if tensor is None else weakref.ref(tensor)
 
     def release(self) -> None:
         """Gives its memory back."""
-        self._transfer.forget(self._textures + self._before)
+        textures = [*self._images, self._depth]
+        self._transfer.forget(textures)
         GL.glDeleteFramebuffers(1, [self._object])
-        GL.glDeleteTextures(self._textures + self._before)
+        GL.glDeleteTextures(textures)

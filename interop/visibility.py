@@ -3,28 +3,19 @@
 import math
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 
 from .buffer import Buffer
 from .context import GL, HeadlessContext
-from .framebuffer import BYTES_PER_PIXEL, LayeredFramebuffer
-from .host_transfer import HostTransfer
+from .framebuffer import BYTES_PER_PIXEL, IDS, KEYS, LayeredFramebuffer
+from .host_transfer import HostTransfer, TexelKind
 from .program import Program
 
-__all__ = ["Layer", "VisibilityPass"]
+__all__ = ["VisibilityPass"]
 
-_MAX_BYTES = 1 << 30  # of the framebuffer, and of copied indices: larger minibatches are drawn in parts
+_MAX_BYTES = 1 << 30  # of a framebuffer, and of copied indices: larger minibatches are drawn in parts
 _CULL = {"none": None, "back": GL.GL_BACK, "front": GL.GL_FRONT}
-
-
-@dataclass(frozen=True)
-class Layer:
-    """What one depth-peeling layer shows: ids, int32 [N, H, W], and window depths, float32 [N, H, W]."""
-
-    ids: torch.Tensor
-    depth: torch.Tensor
 
 
 class VisibilityPass:
@@ -49,7 +40,7 @@ class VisibilityPass:
         make_transfer: Callable[[], HostTransfer] = HostTransfer,
     ):
         self.context = HeadlessContext(egl_device, cuda_device)
-        self._framebuffer: LayeredFramebuffer | None = None
+        self._framebuffers: dict[TexelKind, LayeredFramebuffer] = {}
         try:
             with self.context:
                 self._transfer = make_transfer()
@@ -86,41 +77,41 @@ class VisibilityPass:
         tri: torch.Tensor,
         resolution: tuple[int, int],
         ranges: torch.Tensor | None,
-        ids: torch.Tensor,
+        out: torch.Tensor,
         cull: str = "none",
         *,
-        depth: torch.Tensor | None = None,
-        behind: Layer | None = None,
+        behind: torch.Tensor | None = None,
     ) -> None:
-        """Writes the id of the nearest triangle of every pixel, -1 for none, into `ids`.
+        """Writes the nearest triangle of every pixel into `out`.
 
         Args:
             pos: [N, V, 4], or [V, 4] with `ranges`; float32.
             tri: [T, 3] int32.
             resolution: (height, width).
             ranges: [N, 2] int32 on the CPU, each image's first triangle and count; or None.
-            ids: [N, H, W] int32, contiguous. Row 0 is the bottom row.
+            out: [N, H, W], contiguous. int32: receives ids, -1 for none. int64: receives keys for depth peeling, the
+                id in the low half and its depth in the upper. Row 0 is the bottom row.
             cull: 'none', 'back' or 'front'.
-            depth: [N, H, W] float32, contiguous: receives the depth of what is seen; or None.
-            behind: only what lies behind this layer, pixel by pixel, is drawn; the triangles must be the same.
+            behind: keys of an earlier call, unchanged since. Only what lies behind them, pixel by pixel, is drawn; the
+                other arguments must be the same. Needs an int64 `out`.
 
         Raises:
             RuntimeError: the context is closed, held by another thread or from before a fork; or OpenGL failed. The
                 pass stays usable.
         """
         if tri.shape[0] == 0 or pos.shape[-2] == 0:
-            ids.fill_(-1)
+            out.fill_(-1)
             return
         with self.context:
             try:
                 self._set_state(cull)
-                target = _Target(ids, depth, behind)
                 pos, tri, bad = self._transfer.repair(pos, tri)
-                layers, tile = self._part_size(resolution, pos, tri, copies=bad is not None and ranges is None)
-                for start in range(0, len(ids), layers):
-                    images = slice(start, min(start + layers, len(ids)))
+                copies = bad is not None and ranges is None
+                layers, tile = self._part_size(resolution, pos, tri, BYTES_PER_PIXEL[_kind_of(out)], copies)
+                for start in range(0, len(out), layers):
+                    images = slice(start, min(start + layers, len(out)))
                     self._upload(**_draw_commands(pos, tri, ranges, images, bad))
-                    self._draw_tiles(target, images, tile)
+                    self._draw_tiles(out, behind, images, tile)
                 self._transfer.finish()
             except GL.GLError as error:  # PyOpenGL asks after every call, so none stays behind
                 raise RuntimeError(f"OpenGL failed in the visibility pass: {error.description or error.err}") from error
@@ -137,14 +128,14 @@ class VisibilityPass:
         GL.glPixelStorei(GL.GL_PACK_ALIGNMENT, 4)
         GL.glPixelStorei(GL.GL_UNPACK_ALIGNMENT, 4)
 
-    def _part_size(self, resolution, pos, tri, copies: bool) -> tuple[int, tuple[int, int]]:
+    def _part_size(self, resolution, pos, tri, pixel_bytes: int, copies: bool) -> tuple[int, tuple[int, int]]:
         """How many images are drawn at a time, and the (height, width) of the tiles they are cut into."""
         H, W = resolution
         across = -(-W // self._max_size)
         tile_w = -(-W // across)
-        down = -(-H // min(self._max_size, max(1, _MAX_BYTES // (BYTES_PER_PIXEL * tile_w))))
+        down = -(-H // min(self._max_size, max(1, _MAX_BYTES // (pixel_bytes * tile_w))))
         tile_h = -(-H // down)
-        limits = [self._max_layers, _MAX_BYTES // (BYTES_PER_PIXEL * tile_h * tile_w)]
+        limits = [self._max_layers, _MAX_BYTES // (pixel_bytes * tile_h * tile_w)]
         if pos.ndim == 3:
             limits.append((2**31 - 1) // pos.shape[1])  # the base vertex is an int32
         if copies:
@@ -155,52 +146,54 @@ class VisibilityPass:
         self._transfer.upload([(self._buffers[name], tensor) for name, tensor in tensors.items()])
         self._num_draws = len(tensors["draws"])
 
-    def _draw_tiles(self, target: "_Target", images: slice, tile: tuple[int, int]) -> None:
-        _, H, W = target.ids.shape
+    def _draw_tiles(self, out: torch.Tensor, behind: torch.Tensor | None, images: slice, tile: tuple[int, int]) -> None:
+        N, H, W = out.shape
         count, (h, w) = images.stop - images.start, tile
-        framebuffer = self._framebuffer_for(count, h, w)
+        whole = (count, h, w) == (N, H, W)
+        framebuffer = self._framebuffer_for(_kind_of(out), count, h, w)
         framebuffer.bind()
+        at_hand = whole and behind is not None and framebuffer.content is behind
+        framebuffer.content = None
         GL.glViewport(0, 0, w, h)
-        program = self._programs["visibility" if target.behind is None else "peel"]
+        program = self._programs["visibility" if behind is None else "peel"]
         program.use()
         GL.glBindBuffer(GL.GL_DRAW_INDIRECT_BUFFER, self._buffers["draws"].glo)
         for y in range(0, H, h):
             for x in range(0, W, w):
                 box = images, slice(y, min(y + h, H)), slice(x, min(x + w, W))
+                if behind is not None:
+                    framebuffer.turn(None if at_hand else behind[box].contiguous())
                 framebuffer.clear(count, h, w)
-                if target.behind is not None:
-                    behind = target.behind
-                    framebuffer.set_before(behind.ids[box].contiguous(), behind.depth[box].contiguous())
                 # NDC of the image to NDC of the tile; every tile has the same scale, so that they snap alike.
                 program.set_vec4("tile", W / w, H / h, (W - 2 * x) / w - 1, (H - 2 * y) / h - 1)
                 GL.glMultiDrawElementsIndirect(GL.GL_TRIANGLES, GL.GL_UNSIGNED_INT, None, self._num_draws, 0)
-                _read_into(framebuffer.read_ids, target.ids[box])
-                if target.depth is not None:
-                    _read_into(framebuffer.read_depth, target.depth[box])
+                _read_into(framebuffer.read, out[box])
+        framebuffer.content = out if whole else None
 
-    def _framebuffer_for(self, layers: int, height: int, width: int) -> LayeredFramebuffer:
+    def _framebuffer_for(self, kind: TexelKind, layers: int, height: int, width: int) -> LayeredFramebuffer:
         """The framebuffer, grown where it is too small, but never to more than it and the request need together."""
-        old = self._framebuffer
+        old = self._framebuffers.get(kind)
         if old is None or not old.holds(layers, height, width):
             size = layers, height, width
             if old is not None:
                 both = max(layers, old.layers), max(height, old.height), max(width, old.width)
                 if math.prod(both) <= math.prod(size) + old.layers * old.height * old.width:
                     size = both
-                self._framebuffer = None
+                del self._framebuffers[kind]
                 old.release()
-            self._framebuffer = LayeredFramebuffer(*size, self._transfer)
-        return self._framebuffer
+            self._framebuffers[kind] = LayeredFramebuffer(kind, *size, self._transfer)
+        return self._framebuffers[kind]
 
     def shrink(self) -> None:
         """Gives back the memory of framebuffer and buffers; the next call takes what it needs."""
         with self.context:
             self._transfer.release()
-            if self._framebuffer is not None:
-                self._framebuffer.release()
-                self._framebuffer = None  # first, for the next line may fail
-                self._framebuffer = LayeredFramebuffer(1, 1, 1, self._transfer)
-                self._framebuffer.fill()  # drivers keep what they drew to last until they draw elsewhere
+            while self._framebuffers:
+                self._framebuffers.popitem()[1].release()
+                # Drivers keep what they drew to last until they draw elsewhere.
+                small = LayeredFramebuffer(IDS, 1, 1, 1, self._transfer)
+                small.fill()
+                small.release()
             for buffer in self._buffers.values():
                 buffer.orphan(16)
             GL.glFinish()
@@ -224,11 +217,8 @@ def _collect(context: HeadlessContext, transfer: HostTransfer) -> None:
         context.abandon()
 
 
-@dataclass(frozen=True)
-class _Target:
-    ids: torch.Tensor
-    depth: torch.Tensor | None
-    behind: Layer | None
+def _kind_of(out: torch.Tensor) -> TexelKind:
+    return IDS if out.dtype == torch.int32 else KEYS
 
 
 def _read_into(read, view: torch.Tensor) -> None:

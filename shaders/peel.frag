@@ -1,18 +1,17 @@
 #version 430
-// The id of the nearest triangle behind the layer before, where surfaces are in order of depth, then of id.
+// Id and depth of the nearest triangle behind the layer before, where surfaces are in order of depth, then of id.
 
 flat in int first_id;
 
-layout(binding = 0) uniform isampler2DArray ids_before;   // -1 where that layer shows nothing
-layout(binding = 1) uniform sampler2DArray depth_before;  // the window depths of that layer
+// One load for both: on a CPU each costs a quarter as much as drawing small triangles without it.
+layout(binding = 0, rg32i) readonly restrict uniform iimage2DArray before;  // infinitely far where it shows nothing
 
-layout(location = 0) out int id;
+layout(location = 0) out ivec2 key;
 
 void main() {
-    ivec3 texel = ivec3(gl_FragCoord.xy, gl_Layer);
-    int mine = first_id + gl_PrimitiveID;
-    int before = texelFetch(ids_before, texel, 0).r;
-    float limit = texelFetch(depth_before, texel, 0).r;
-    if (before < 0 || gl_FragCoord.z < limit || (gl_FragCoord.z == limit && mine <= before)) discard;
-    id = mine;
+    int id = first_id + gl_PrimitiveID;
+    ivec2 last = imageLoad(before, ivec3(gl_FragCoord.xy, gl_Layer)).xy;
+    float limit = intBitsToFloat(last.y);
+    if (!(gl_FragCoord.z > limit || (gl_FragCoord.z == limit && id > last.x))) discard;
+    key = ivec2(id, floatBitsToInt(gl_FragCoord.z));
 }

@@ -1,10 +1,10 @@
 #version 430
-// The id of the nearest triangle, and nothing else.
+// The id of the nearest triangle and its depth, which framebuffers of ids alone drop.
 
 flat in int first_id;
 
-layout(location = 0) out int id;
+layout(location = 0) out ivec2 key;
 
 void main() {
-    id = first_id + gl_PrimitiveID;
+    key = ivec2(first_id + gl_PrimitiveID, floatBitsToInt(gl_FragCoord.z));
 }

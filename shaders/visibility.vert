@@ -9,6 +9,7 @@ layout(location = 1) in int first_triangle;  // per image: the id of the draw's 
 uniform vec4 tile;  // scale and offset that move one tile of a large image over the whole viewport
 
 flat out int first_id;
+invariant gl_Position;  // depth peeling compares depths from two programs
 
 void main() {
     gl_Position = vec4(position.xy * tile.xy + position.w * tile.zw, position.zw);

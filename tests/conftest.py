@@ -1,5 +1,8 @@
 """Fixtures: where a test runs, and the data it may use. Every skip comes from here."""
 
+import ctypes.util
+import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,63 @@ DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 def device(request) -> torch.device:
     """Every device of this machine."""
     return torch.device(request.param)
+
+
+@pytest.fixture
+def cuda() -> torch.device:
+    """The current GPU."""
+    if not torch.cuda.is_available():
+        pytest.skip("PyTorch sees no GPU")
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+@pytest.fixture
+def no_gpu() -> None:
+    """Skips where PyTorch sees a GPU."""
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+
+
+@pytest.fixture
+def bindings() -> None:
+    """Needs cuda-bindings, with or without a GPU."""
+    pytest.importorskip("cuda.bindings.driver")
+
+
+@pytest.fixture
+def rich() -> None:
+    """Needs the package of that name."""
+    pytest.importorskip("rich")
+
+
+@pytest.fixture(scope="session")
+def gcc() -> None:
+    """Needs a C compiler."""
+    if shutil.which("gcc") is None:
+        pytest.skip("no gcc")
+
+
+@pytest.fixture
+def nvcc() -> None:
+    """Needs NVIDIA's compiler."""
+    if shutil.which("nvcc") is None:
+        pytest.skip("no nvcc")
+
+
+@pytest.fixture
+def debian_packages() -> None:
+    """Needs a Debian system with package lists."""
+    if shutil.which("apt-get") is None:
+        pytest.skip("not a Debian system")
+    if not list(Path("/var/lib/apt/lists").glob("*Packages*")):
+        pytest.skip("this system has no package lists")
+
+
+@pytest.fixture
+def egl_library() -> None:
+    """Needs EGL's loader, with or without a driver."""
+    if ctypes.util.find_library("EGL") is None:
+        pytest.skip("no EGL library")
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +99,18 @@ def glctx(request, device):
     gl_pass = getattr(context, "_pass", None)
     if gl_pass is not None and gl_pass.context.usable:
         assert gl_pass.take_error() is None, "an OpenGL error was left behind"
+    context.close()
+
+
+@pytest.fixture
+def cuda_glctx(cuda, gl_available):
+    """The OpenGL context on a GPU; skips where the two do not work together."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        context = glraster.RasterizeGLContext(device=cuda)
+    if context.egl_device == "none":
+        pytest.skip("; ".join(str(w.message) for w in caught) or "OpenGL and CUDA do not work together")
+    yield context
     context.close()
 
 

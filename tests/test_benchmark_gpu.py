@@ -25,12 +25,6 @@ def benchmark(monkeypatch):
     return module
 
 
-@pytest.fixture
-def no_gpu() -> None:
-    if torch.cuda.is_available():
-        pytest.skip("this machine has a GPU")
-
-
 def test_without_gpu(no_gpu, tmp_path):
     done = subprocess.run([sys.executable, str(PATH), "--out", str(tmp_path)], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "no CUDA device\n") and not list(tmp_path.iterdir())

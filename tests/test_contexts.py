@@ -56,9 +56,8 @@ def test_devices_of_other_kinds(kind, value):
         kind(device=value)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 @pytest.mark.parametrize("value", ["cuda", 0, "cuda:0"])
-def test_cuda_devices_without_cuda(kind, value):
+def test_cuda_devices_without_cuda(kind, no_gpu, value):
     with pytest.raises(RuntimeError, match="PyTorch sees no CUDA device.*pass device='cpu'"):
         kind(device=value)
 

@@ -3,23 +3,15 @@
 import gc
 import math
 import threading
-import warnings
 
 import pytest
 import torch
-from scenes import soup, sphere
+from scenes import flat_soup, soup, sphere
 
 import glraster
 from glraster.cuda_kernels import cuda as cuda_kernels
 
 SIZE = (120, 200)
-
-
-@pytest.fixture
-def cuda() -> torch.device:
-    if not torch.cuda.is_available():
-        pytest.skip("PyTorch sees no GPU")
-    return torch.device("cuda", torch.cuda.current_device())
 
 
 @pytest.fixture
@@ -214,13 +206,10 @@ def test_captured_graph(cuda, loaded_before):
         assert_close(captured, step(context, tensors, topology))
 
 
-def test_opengl_refuses_capture(cuda, gl_available):
-    context, tensors = glraster.RasterizeGLContext(device=cuda), inputs(cuda)
-    if context.egl_device == "none":
-        pytest.skip("OpenGL and CUDA do not work together")
+def test_opengl_refuses_capture(cuda, cuda_glctx):
+    tensors = inputs(cuda)
     with pytest.raises(RuntimeError, match="cannot be captured"), torch.cuda.graph(torch.cuda.CUDAGraph()):
-        glraster.rasterize(context, tensors["pos"], tensors["tri"], SIZE)
-    context.close()
+        glraster.rasterize(cuda_glctx, tensors["pos"], tensors["tri"], SIZE)
 
 
 def test_deterministic(cuda, deterministic):
@@ -262,24 +251,26 @@ def test_memory_of_opengl_is_constant(cuda, gl_available):
     context.close()
 
 
-def test_opengl_agrees_with_software(cuda, gl_available):
-    """OpenGL on the GPU, if it works with CUDA here: the same triangles but for pixels on edges, and no warning."""
-    reason = None
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        context = glraster.RasterizeGLContext(device=cuda)
-        reason = [str(w.message) for w in caught]
-    if context.egl_device == "none":
-        pytest.skip("; ".join(reason) or "OpenGL and CUDA do not work together")
+def test_opengl_agrees_with_software(cuda, cuda_glctx):
+    """The same triangles but for pixels on edges."""
     software = glraster.RasterizeCudaContext(cuda)
     for pos, tri in [sphere(4, 3), soup(5, 4, 300)]:
         scene = pos.to(cuda), tri.to(cuda)
         for size in [(64, 64), (333, 517), (1024, 1024), (64, 64)]:
-            a, b = (glraster.rasterize(c, *scene, size)[0] for c in (context, software))
+            a, b = (glraster.rasterize(c, *scene, size)[0] for c in (cuda_glctx, software))
             same = a[..., 3] == b[..., 3]
             assert same.float().mean() > 0.999
             assert (a - b)[same].abs().max() == 0  # one kernel computes the rest for both
-    context.close()
+
+
+def test_opengl_peels_as_the_software_does(cuda, cuda_glctx):
+    pos, tri = (tensor.to(cuda) for tensor in flat_soup(2, 2, 100))
+
+    def layers(context):
+        with glraster.DepthPeeler(context, pos, torch.cat([tri, tri[:, [0, 2, 1]]]), SIZE) as peeler:
+            return torch.stack([peeler.rasterize_next_layer()[0][..., 3] for _ in range(4)])
+
+    assert (layers(cuda_glctx) == layers(glraster.RasterizeCudaContext(cuda))).float().mean() > 0.999
 
 
 def test_opengl_skips_broken_geometry(cuda, gl_available):

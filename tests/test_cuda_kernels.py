@@ -10,6 +10,7 @@ import torch
 from scenes import soup, sphere
 
 import glraster
+from glraster.corners import order_corners
 from glraster.cuda_kernels import cuda, launcher
 from glraster.cuda_kernels.order_free_sums import OrderFreeSums, launch_order_free
 
@@ -190,6 +191,15 @@ def test_fixed_point_by_hand(emulation_folder, dtype):
     launch = emulation.EmulatedGpu(emulation_folder).launch
     launch_order_free(launch, "interpolate_bwd", launcher._SUFFIX[dtype], 4, params, (), (grad_attr,))
     torch.testing.assert_close(grad_attr[0], expected, rtol=1e-9, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("keep_facing", [False, True])
+def test_corners_equal_host(on_emulated_gpu, keep_facing):
+    pos, tri = soup(3, 1, 100)
+    pos[0, ::2, 0], tri[7, 1] = 0.5, -1
+    expected = order_corners(pos[0], tri, keep_facing)
+    gpu = on_emulated_gpu()
+    assert torch.equal(order_corners(pos[0], tri, keep_facing), expected) and "corners_order" in gpu.launched
 
 
 def test_unnamed_target_is_refused(emulation_folder):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from reference import rasterize as reference
-from scenes import assert_same_layers, flat_soup, sphere, triangles
+from scenes import assert_same_layers, flat_soup, soup, sphere, triangles
 
 import glraster
 from glraster import DepthPeeler, rasterize
@@ -51,6 +51,36 @@ def test_coincident_surfaces_are_layers_in_order_of_id(glctx):
     layers = peel_ids(glctx, pos[None], torch.cat([QUAD] * 3), (9, 9), 4)
     assert torch.equal(layers[1:3], layers[:2] + 2)
     assert set(layers[0].unique().tolist()) == {0, 1} and (layers[3] == -1).all()
+
+
+ORDERS = {"turned": [1, 2, 0], "turned back": [2, 0, 1], "seen from behind": [0, 2, 1], "reversed": [2, 1, 0]}
+
+
+@pytest.mark.parametrize("vertices", ["shared", "copied", "shuffled"])
+@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS.keys())
+@pytest.mark.parametrize("behind_eye", [0.0, 0.3])
+def test_the_order_of_vertices_does_not_break_ties(glctx, order, vertices, behind_eye):
+    """Every triangle comes twice, with its vertices in another order: its two layers are always in order of id."""
+    pos, tri = soup(1, 2, 60, behind_eye)
+    V, T = pos.shape[1], len(tri)
+    second = tri[:, order]
+    if vertices == "copied":
+        pos, second = torch.cat([pos, pos], 1), second + V
+    elif vertices == "shuffled":
+        places = torch.randperm(V, generator=torch.Generator().manual_seed(2))
+        pos, second = torch.cat([pos, pos[:, places]], 1), places.argsort()[second.long()].int() + V
+    layers = peel_ids(glctx, pos, torch.cat([tri, second]), (64, 64), 8)
+    assert ((layers[::2] >= 0) & (layers[::2] < T)).sum() > 10_000
+    assert torch.equal(layers[1::2], layers[::2].where(layers[::2] < 0, layers[::2] + T))
+
+
+def test_the_order_of_vertices_does_not_break_ties_of_what_culling_leaves(glctx):
+    pos, tri = soup(2, 2, 60)
+    orders = [0, 1, 2], [1, 2, 0], [0, 2, 1], [1, 0, 2]  # the last two face the other way
+    layers = peel_ids(glctx, pos, torch.cat([tri[:, order] for order in orders]), (64, 64), 4, cull="back")
+    first, second = layers[::2], layers[1::2]
+    assert all(((first // 60 == k).sum() > 1000) == (k in (0, 2)) for k in range(4))
+    assert torch.equal(second, first.where(first < 0, first + 60))
 
 
 @pytest.mark.parametrize("seed", range(50))

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -45,21 +44,15 @@ def test_install_refuses_other_kinds(arguments):
 
 
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])
-def test_packages_exist(kind):
+def test_packages_exist(kind, debian_packages):
     """Debian knows every package that the script asks for, and they can be installed together."""
-    if shutil.which("apt-get") is None:
-        pytest.skip("not a Debian system")
     selection = (DOCKER / "install.sh").read_text().partition("install_packages() {")[0]
     done = bash(f'{selection}\napt-get install --simulate -qq "${{packages[@]}}"', kind)
-    if "Unable to locate package" in done.stderr and not list(Path("/var/lib/apt/lists").glob("*Packages*")):
-        pytest.skip("this system has no package lists")
     assert done.returncode == 0, done.stderr
 
 
-def test_egl_loads_the_driver_that_the_vendor_file_names(tmp_path):
+def test_egl_loads_the_driver_that_the_vendor_file_names(tmp_path, gcc, egl_library):
     """GLVND reads the file that install.sh writes, and loads the library by the name that NVIDIA's driver has."""
-    if shutil.which("gcc") is None:
-        pytest.skip("no gcc")
     vendor_file = tmp_path / "vendors" / "10_nvidia.json"
     assert bash(f"{function('write_vendor_file')}\nwrite_vendor_file", vendor_file=str(vendor_file)).returncode == 0
     assert json.loads(vendor_file.read_text())["ICD"]["library_path"] == "libEGL_nvidia.so.0"
@@ -70,8 +63,6 @@ def test_egl_loads_the_driver_that_the_vendor_file_names(tmp_path):
     query = "import ctypes\nctypes.CDLL('libEGL.so.1').eglQueryString(None, 0x3055)"
     environment = {"LD_LIBRARY_PATH": str(tmp_path), "__EGL_VENDOR_LIBRARY_DIRS": str(vendor_file.parent)}
     done = subprocess.run([sys.executable, "-c", query], env=environment, capture_output=True, text=True)
-    if "libEGL.so.1: cannot open" in done.stderr:
-        pytest.skip("no EGL library")
     assert "asked as a driver" in done.stdout, done.stderr
 
 

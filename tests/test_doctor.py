@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -40,12 +39,10 @@ def assert_software_still_works(report: dict[str, dict[str, str]]) -> None:
 
 
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory):
+def compiled(tmp_path_factory, gcc):
     """Compiles a C file of this folder into a shared library."""
 
     def build(source: str | Path, name: str, *options: str) -> Path:
-        if shutil.which("gcc") is None:
-            pytest.skip("no gcc")
         library = tmp_path_factory.mktemp("libraries") / name
         command = ["gcc", "-shared", "-fPIC", f"-Wl,-soname,{name}", *options, "-o", library, HERE / source]
         subprocess.run(command, check=True)
@@ -72,8 +69,7 @@ def test_plain_lines_without_rich(tmp_path):
     assert "ok  Python: " in output and "Works: " in output
 
 
-def test_table_in_a_terminal(monkeypatch, capsys):
-    pytest.importorskip("rich")
+def test_table_in_a_terminal(monkeypatch, capsys, rich):
     reported = [Finding("Fine", "ok", "here [it] is"), Finding("Bad", "broken", "gone", "do this")]
     monkeypatch.setattr("glraster.cli.examine", lambda timeout: reported)
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)

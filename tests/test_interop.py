@@ -418,14 +418,14 @@ def test_more_memory_than_allowed_is_drawn_in_parts(context, monkeypatch):
     monkeypatch.setattr(visibility, "_MAX_BYTES", 8 * 40 * 20)  # less than one image
     context.shrink()
     assert_same_visibility(ids_of(draw(context, num_images=7)), whole, *flat_soup(0, 7, 30))
-    framebuffer = context._pass._framebuffer
+    (framebuffer,) = context._pass._framebuffers.values()
     assert 8 * framebuffer.layers * framebuffer.height * framebuffer.width <= 8 * 40 * 20
 
 
 def test_the_framebuffer_does_not_grow_to_the_product_of_unlike_requests(context):
     for size, num_images in (((4, 4), 500), ((512, 512), 1), ((2, 2000), 1), ((2000, 2), 1)):
         draw(context, size=size, num_images=num_images)
-        framebuffer = context._pass._framebuffer
+        (framebuffer,) = context._pass._framebuffers.values()
         pixels = framebuffer.layers * framebuffer.height * framebuffer.width
         assert pixels <= 2 * 512 * 512
 
@@ -446,6 +446,45 @@ def test_an_exception_in_the_middle_of_a_call_leaves_the_context_usable(context,
             draw(context)
     assert not current()[0]
     assert torch.equal(draw(context), expected)
+
+
+@pytest.mark.parametrize("between", ["nothing", "shrink", "failure", "failure after drawing", "other scenes", "parts"])
+def test_layers_do_not_depend_on_what_happens_between_them(context, monkeypatch, between):
+    """A layer starts from what OpenGL still holds of the one before; where it was lost, from the tensor."""
+    pos, tri = flat_soup(3, 4, 30)
+    size = 40, 56
+    expected = reference.peel(pos, tri, size, 5)
+    other = glraster.RasterizeGLContext(device="cpu")
+
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    def disturb(peeler: DepthPeeler, layer: int) -> None:
+        if between == "shrink":
+            context.shrink()
+        elif between.startswith("failure"):
+            where = (context._pass, "_framebuffer_for") if between == "failure" else (context._pass._transfer, "read")
+            with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                patch.setattr(*where, fail)
+                peeler.rasterize_next_layer()
+        elif between == "other scenes":
+            with pytest.raises(RuntimeError, match="reserved"):
+                draw(context)
+            with DepthPeeler(other, *flat_soup(9, 4, 30), size) as nested:
+                nested.rasterize_next_layer()
+                context.find_visible(nested._scene)
+                context.find_visible(nested._scene, peeling=True)
+        elif between == "parts":
+            monkeypatch.setattr(context._pass, "_max_layers", 1 + layer % 2 * 9)
+
+    for _ in range(2):
+        layers = []
+        with DepthPeeler(context, pos, tri, size) as peeler:
+            for layer in range(5):
+                layers.append(ids_of(peeler.rasterize_next_layer()[0]))
+                disturb(peeler, layer)
+        assert_same_layers(torch.stack(layers), expected, pos, tri)
+    other.close()
 
 
 def test_an_opengl_error_is_reported_and_leaves_the_context_usable(context, monkeypatch):

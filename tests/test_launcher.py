@@ -1,7 +1,6 @@
 """Compiling for GPUs, keeping what was compiled, and the way to the driver; without a GPU."""
 
 import ctypes
-import importlib.util
 import shutil
 import sys
 import types
@@ -19,12 +18,6 @@ from glraster.cuda_kernels.order_free_sums import OrderFreeSums
 
 KERNEL = Kernel("interpolate_fwd", "f32", "InterpolateParams")
 FOLDER = Path(compiler.__file__).parent
-
-
-@pytest.fixture
-def nvcc() -> None:
-    if shutil.which("nvcc") is None:
-        pytest.skip("no nvcc")
 
 
 @pytest.fixture(scope="session")
@@ -212,21 +205,7 @@ def test_without_cuda_bindings(monkeypatch):
         cuda.cuda_driver.__wrapped__()
 
 
-@pytest.fixture
-def no_driver(bindings) -> None:
-    if importlib.util.find_spec("torch.cuda") and torch.cuda.is_available():
-        pytest.skip("this machine has a driver")
-
-
-@pytest.fixture
-def bindings() -> None:
-    try:
-        import cuda.bindings.driver  # noqa: F401
-    except ImportError:
-        pytest.skip("cuda-bindings is not installed")
-
-
-def test_without_driver(no_driver):
+def test_without_driver(no_gpu, bindings):
     reason = cuda.unavailable_reason()
     assert reason.startswith("no NVIDIA driver on this machine: libcuda.so.1 cannot be loaded") and "\n" not in reason
     assert cuda.describe() == reason

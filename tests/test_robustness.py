@@ -22,6 +22,7 @@ from reference.rasterize import decode_id
 
 import glraster
 from glraster import antialias, antialias_construct_topology_hash, interpolate, rasterize
+from glraster.corners import order_corners
 
 
 def vertex_indices(num_triangles: int, num_vertices: int, wild: bool = True):
@@ -142,6 +143,17 @@ def rasters(draw, N, H, W, num_triangles):
 
 
 @fuzz
+@given(data=st.data(), dtype=DTYPES, keep_facing=st.booleans())
+def test_fuzz_order_corners(data, dtype, keep_facing):
+    V, T = data.draw(SMALL, label="V"), data.draw(SMALL, label="T")
+    tri = data.draw(vertex_indices(T, V))
+    ordered = order_corners(data.draw(floats((V, 4))).to(dtype), tri, keep_facing)
+    assert torch.equal(ordered.sort(1)[0], tri.sort(1)[0])  # the same vertices
+    turned = torch.stack([(ordered == tri.roll(shift, 1)).all(1) for shift in range(3)]).any(0)
+    assert not keep_facing or turned.all()
+
+
+@fuzz
 @given(data=st.data(), dtype=DTYPES)
 def test_fuzz_interpolate(data, dtype):
     N, H, W, V, A, T = (data.draw(SMALL, label=name) for name in "NHWVAT")
@@ -248,7 +260,7 @@ def test_fuzz_arguments(any_context, name, data):
 
 
 ROOT = Path(__file__).parents[1]
-KERNELS = ["antialias", "barycentrics", "interpolate", "mipmap", "rasterize", "texture", "texture3d"]
+KERNELS = sorted(file.stem for file in (ROOT / "cuda_kernels").glob("*.cu"))
 SANITIZE = ["-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
 
 

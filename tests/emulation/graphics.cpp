@@ -10,8 +10,9 @@
 namespace {
 
 enum Result { kSuccess = 0, kInvalidValue = 1, kInvalidHandle = 400, kNotMapped = 211, kAlreadyMapped = 208 };
-constexpr unsigned kArrayTexture = 0x8C1A, kRedInteger = 0x8D94, kInt = 0x1404;
+constexpr unsigned kArrayTexture = 0x8C1A, kRedInteger = 0x8D94, kRedGreenInteger = 0x8228, kInt = 0x1404;
 constexpr unsigned kTextureWidth = 0x1000, kTextureHeight = 0x1001, kTextureDepth = 0x8071, kBufferSize = 0x8764;
+constexpr unsigned kTextureFormat = 0x1003, kOneInteger = 0x8235, kTwoIntegers = 0x823B;
 
 using Proc = void (*)();
 template <class... Arguments>
@@ -25,6 +26,7 @@ struct Resource {
   unsigned name;
   bool image, mapped;
   int width, height, depth;  // of an image; a buffer has its bytes in `width`
+  int channels;              // of an image, four bytes each
   std::vector<char> memory;
 };
 struct Layers {  // a CUarray
@@ -55,15 +57,17 @@ int cuGLGetDevices_v2(unsigned* count, int* devices, unsigned room, int) {
   return *count = 1, devices[0] = 0, room ? kSuccess : kInvalidValue;
 }
 int cuGraphicsGLRegisterBuffer(Resource** resource, unsigned buffer, unsigned) {
-  auto* made = new Resource{buffer, false, false, 0, 1, 1, {}};
+  auto* made = new Resource{buffer, false, false, 0, 1, 1, 0, {}};
   made->width = size_of(*made, kBufferSize);
   return ++registered, *resource = made, made->width ? kSuccess : kInvalidValue;
 }
 int cuGraphicsGLRegisterImage(Resource** resource, unsigned texture, unsigned target, unsigned) {
-  auto* made = new Resource{texture, true, false, 0, 0, 0, {}};
+  auto* made = new Resource{texture, true, false, 0, 0, 0, 0, {}};
   made->width = size_of(*made, kTextureWidth), made->height = size_of(*made, kTextureHeight);
   made->depth = size_of(*made, kTextureDepth);
-  return ++registered, *resource = made, target == kArrayTexture ? kSuccess : kInvalidValue;
+  const unsigned format = size_of(*made, kTextureFormat);
+  made->channels = format == kOneInteger ? 1 : format == kTwoIntegers ? 2 : 0;  // no depths, which CUDA does not map
+  return ++registered, *resource = made, target == kArrayTexture && made->channels ? kSuccess : kInvalidValue;
 }
 int cuGraphicsUnregisterResource(Resource* resource) {
   if (resource->mapped) return kAlreadyMapped;
@@ -75,9 +79,10 @@ int cuGraphicsMapResources(unsigned count, Resource** resources, void*) {
     if (r.mapped) return kAlreadyMapped;
     if (size_of(r, r.image ? kTextureWidth : kBufferSize) != r.width) return kInvalidHandle;
     r.mapped = true;
-    r.memory.resize(size_t(r.width) * r.height * r.depth * (r.image ? 4 : 1));
+    r.memory.resize(size_t(r.width) * r.height * r.depth * (r.image ? 4 * r.channels : 1));
     if (r.image)
-      gl("glGetTextureImage", r.name, 0, kRedInteger, kInt, int(r.memory.size()), static_cast<void*>(r.memory.data()));
+      gl("glGetTextureImage", r.name, 0, r.channels == 2 ? kRedGreenInteger : kRedInteger, kInt, int(r.memory.size()),
+         static_cast<void*>(r.memory.data()));
     else
       gl("glGetNamedBufferSubData", r.name, intptr_t(0), intptr_t(r.width), static_cast<void*>(r.memory.data()));
   }
@@ -112,7 +117,9 @@ struct ArrayDescriptor {
 };
 int cuArray3DGetDescriptor_v2(ArrayDescriptor* descriptor, const Layers* array) {
   const size_t depth = layers_apart ? 0 : array->count;
-  return *descriptor = {size_t(array->of->width), size_t(array->of->height), depth, 0x0a, 1, 1}, kSuccess;
+  return *descriptor =
+             {size_t(array->of->width), size_t(array->of->height), depth, 0x0a, unsigned(array->of->channels), 1},
+         kSuccess;
 }
 int cuMemcpyDtoDAsync_v2(void* to, const void* from, size_t bytes, void*) {
   return std::memcpy(to, from, bytes), kSuccess;
@@ -132,7 +139,7 @@ struct Copy3D {
 int cuMemcpy3DAsync_v2(const Copy3D* copy, void*) {
   if (copy->from_type != 3 || copy->to_type != 2) return kInvalidValue;  // an array, device memory
   const Layers& array = *copy->from_array;
-  const size_t row_bytes = size_t(array.of->width) * 4, layer_bytes = row_bytes * array.of->height;
+  const size_t row_bytes = size_t(array.of->width) * 4 * array.of->channels, layer_bytes = row_bytes * array.of->height;
   if (copy->width_bytes > row_bytes || copy->height > size_t(array.of->height) || copy->depth > size_t(array.count))
     return kInvalidValue;
   for (size_t z = 0; z < copy->depth; ++z)

@@ -162,7 +162,7 @@ def render() -> None:
 def graphics() -> None:
     """OpenGL's results reach tensors by mapping, equal to those that are read back; nothing stays registered."""
     from glraster.interop import cuda_gl
-    from glraster.interop.visibility import Layer, VisibilityPass
+    from glraster.interop.visibility import VisibilityPass
 
     class Transfer(cuda_gl.CudaTransfer):
         def upload(self, contents):  # the buffers of positions and indices: their CPU tensors pass for CUDA tensors
@@ -173,13 +173,15 @@ def graphics() -> None:
             super().upload([(buffer, on_gpu(tensor)) for buffer, tensor in contents[:2]] + contents[2:])
 
     def layers(made: VisibilityPass, pos, tri, size) -> list[torch.Tensor]:
-        found, behind = [], None
-        for _ in range(2):
-            ids = torch.empty((len(pos), *size), dtype=torch.int32)
-            depth = torch.empty((len(pos), *size), dtype=torch.float32)
-            made.draw(pos, tri, size, None, ids, depth=depth, behind=behind)
-            behind = Layer(ids, depth)
-            found += [ids, depth]
+        found = [torch.empty((len(pos), *size), dtype=torch.int32)]
+        made.draw(pos, tri, size, None, found[0])
+        for _ in range(3):
+            keys = torch.empty((len(pos), *size), dtype=torch.int64)
+            behind = found[-1] if len(found) > 1 else None
+            if len(found) == 3:  # so that the layer before goes back to OpenGL
+                behind = behind.clone()
+            made.draw(pos, tri, size, None, keys, behind=behind)
+            found.append(keys)
         return found
 
     broken, tri = soup(0, 3, 50)
@@ -192,7 +194,7 @@ def graphics() -> None:
         for scene in [(broken, tri, (40, 33)), (*sphere(2, 5), (64, 48)), (*sphere(2, 2), (128, 200))]:
             for a, b in zip(layers(made, *scene), layers(host, *scene), strict=True):
                 assert torch.equal(a, b)
-        assert DRIVER.emulated_registered() == 4  # positions, indices, ids, staging
+        assert DRIVER.emulated_registered() == 6  # positions, indices, ids, keys twice, staging
         made.shrink()
         assert DRIVER.emulated_registered() == 0
         assert torch.equal(layers(made, *scene)[2], layers(host, *scene)[2])
@@ -227,7 +229,7 @@ def trial_catches_faults() -> None:
         contexts = [glraster.RasterizeGLContext() for _ in range(2)]
     assert [context.egl_device for context in contexts] == ["none", "none"]
     (warning,) = caught
-    assert "software rasterizer" in str(warning.message) and "a trial image is wrong" in str(warning.message)
+    assert "software rasterizer" in str(warning.message) and "a trial is wrong" in str(warning.message)
     assert DRIVER.emulated_registered() == 0
     for context in contexts:
         context.close()
