@@ -178,11 +178,12 @@ def run_on_cuda(
     device: torch.device,
     adds_to: tuple[torch.Tensor | None, ...],
     constants: Constants,
+    most_additions: int = 64,
 ) -> None:
     """Starts a kernel on a GPU; see `launcher.launch`."""
     launch = gpu(device.index).launch
     if torch.are_deterministic_algorithms_enabled() and any(tensor is not None for tensor in adds_to):
-        launch_order_free(launch, name, suffix, count, parameters, constants, adds_to)
+        launch_order_free(launch, name, suffix, count, parameters, constants, adds_to, most_additions)
     else:
         launch(name, suffix, count, parameters, constants)
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from glraster.cuda_kernels.launcher import launch, new_output, params_type, pointer, to_device
+from glraster.cuda_kernels.launcher import launch, new_output, params_type, pointer
+from glraster.cuda_kernels.upload import to_device
 
 __all__ = ["RasterizeContext", "RasterizeCudaContext", "RasterizeGLContext", "Scene", "Visibility"]
 
@@ -121,10 +122,12 @@ class RasterizeCudaContext(RasterizeContext):
         item_start = first_triangle = None
         num_items = N * T
         if scene.ranges is not None:
-            counts = scene.ranges[:, 1].long()
-            item_start = to_device(torch.nn.functional.pad(counts.cumsum(0), (1, 0)), device)
-            first_triangle = to_device(scene.ranges[:, 0].long(), device)
-            num_items = int(counts.sum())
+            first, count = scene.ranges.long().unbind(1)
+            ends = count.cumsum(0)
+            item_start, first_triangle = to_device(torch.cat([ends.new_zeros(1), ends, first]), device).split(
+                [N + 1, N]
+            )
+            num_items = int(count.sum())
         tiles = torch.empty(num_items, dtype=torch.int64, device=device)
         previous = None if behind is None else behind.ids
         tensors = {"pos": scene.pos, "tri": scene.tri, "item_start": item_start, "first_triangle": first_triangle}

@@ -144,9 +144,9 @@ def render() -> None:
         image.square().sum().backward()
         return [rast.detach(), rast_db.detach(), image.detach(), pos.grad, attr.grad]
 
-    def on_cuda(kernel, params, count, dtype, device, adds_to=(), constants=()):
+    def on_cuda(kernel, params, count, dtype, device, adds_to=(), constants=(), most_additions=64):
         if count:
-            arguments = torch.device("cuda", 0), adds_to, constants
+            arguments = torch.device("cuda", 0), adds_to, constants, most_additions
             cuda.run_on_cuda(kernel, launcher._SUFFIX[dtype], params, count, *arguments)
 
     expected = results()
