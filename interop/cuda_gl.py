@@ -16,6 +16,7 @@ from glraster.cuda_kernels.cuda import CudaError, check, gpu
 
 from .buffer import Buffer
 from .context import GL
+from .egl import choose_devices
 from .framebuffer import IDS
 from .host_transfer import HostTransfer, TexelKind
 from .visibility import VisibilityPass
@@ -185,13 +186,19 @@ def cuda_visibility_pass(egl_device: int | str | None, device: torch.device) -> 
     Raises:
         RuntimeError: OpenGL and CUDA do not work together on this machine; the message says why.
     """
-    made = VisibilityPass(egl_device, device.index, lambda: CudaTransfer(device.index))
-    try:
-        _try_out(made, device)
-    except BaseException:
-        made.close()
-        raise
-    return made
+    reasons = []
+    for candidate in choose_devices(egl_device, device.index):  # EGL may not know which CUDA device each of them is
+        try:
+            made = VisibilityPass(candidate.index, device.index, lambda: CudaTransfer(device.index))
+            try:
+                _try_out(made, device)
+            except BaseException:
+                made.close()
+                raise
+            return made
+        except RuntimeError as error:
+            reasons.append(str(error))
+    raise CudaError("; ".join(dict.fromkeys(reasons)))
 
 
 def _try_out(made: VisibilityPass, device: torch.device) -> None:

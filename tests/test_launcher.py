@@ -142,6 +142,19 @@ def keys_of(kernel: Kernel) -> tuple[str, str, str]:
     return kernel.name, kernel.suffix, kernel.params
 
 
+def test_key_covers_what_changes_nvcc_from_outside(nvcc, monkeypatch):
+    """A kernel compiled for a debugger must not stay behind for others."""
+    path = shutil.which("nvcc")
+    monkeypatch.delenv("NVCC_PREPEND_FLAGS", raising=False)
+    monkeypatch.delenv("NVCC_APPEND_FLAGS", raising=False)
+    versions = [compiler.Nvcc(path).version, compiler.Nvcc(path, debugging=True).version]
+    for name in ("NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS"):
+        monkeypatch.setenv(name, "-lineinfo")
+        versions.append(compiler.Nvcc(path).version)
+    assert len({compiler.cache_key(KERNEL, "sm_80", version) for version in versions}) == 4
+    assert compiler.Nvcc(path).major == int(versions[0].removeprefix("nvcc ").split(".")[0])
+
+
 def test_unwritable_cache_warns(tmp_path, monkeypatch, fake_compiler):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("GLRASTER_CACHE_DIR", str(tmp_path / "file" / "cache"))
