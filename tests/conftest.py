@@ -18,6 +18,14 @@ def device(request) -> torch.device:
     return torch.device(request.param)
 
 
+@pytest.fixture
+def cuda() -> torch.device:
+    """The current GPU."""
+    if not torch.cuda.is_available():
+        pytest.skip("PyTorch sees no GPU")
+    return torch.device("cuda", torch.cuda.current_device())
+
+
 @pytest.fixture(scope="session")
 def gl_available() -> None:
     """Skips where no headless OpenGL context can be had."""
