@@ -17,6 +17,7 @@ RasterizeParams = params_type(
     "pos tri item_start first_triangle previous keys tiles large",
     "N H W V num_triangles num_items num_large pos_stride cull",
 )
+_THREADS_PER_TILE = 32  # on a GPU
 CULL_SIGN = {"none": 0, "front": 1, "back": -1}
 
 
@@ -148,7 +149,8 @@ class RasterizeCudaContext(RasterizeContext):
                 launch("rasterize_bands", params, keys.numel() if len(large) else 0, scene.pos.dtype, device)
             else:
                 tiles.cumsum_(0)
-                launch("rasterize_tiles", params, keys.numel(), scene.pos.dtype, device)
+                most = max(keys.numel(), _THREADS_PER_TILE * num_items)  # how many there are, only the GPU knows
+                launch("rasterize_tiles", params, most, scene.pos.dtype, device)
         return Visibility(keys)
 
 

@@ -129,7 +129,16 @@ def errors() -> None:
         assert str(error).startswith("launching interpolate_fwd_f32 failed: CUDA_ERROR_INVALID_VALUE"), error
     gpu._max_blocks = 1
     gpu.launch("interpolate_fwd", "f32", 15, params)
-    assert not int(cuda.cuda_driver().cuCtxGetCurrent()[1])
+    driver = cuda.cuda_driver()
+    assert not int(driver.cuCtxGetCurrent()[1])
+    driver.cuCtxPushCurrent(0x2000)  # another library's
+    DRIVER.emulated_refuse_contexts(1)
+    try:
+        gpu.launch("interpolate_fwd", "f32", 15, params)
+        raise AssertionError("no error")
+    except cuda.CudaError as error:
+        assert str(error).startswith("cuCtxPushCurrent failed: CUDA_ERROR_INVALID_CONTEXT"), error
+    assert int(driver.cuCtxGetCurrent()[1]) == 0x2000
 
 
 def render() -> None:
