@@ -120,7 +120,8 @@ class Nvrtc:
         try:
             if nvrtc.nvrtcCompileProgram(program, len(flags), flags)[0] != nvrtc.nvrtcResult.NVRTC_SUCCESS:
                 log = self._read(nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog, program)
-                raise CudaError(f"NVRTC could not compile {name}:\n{log.decode(errors='replace')}")
+                words = log.rstrip(b"\0\n").decode(errors="replace")
+                raise CudaError(f"NVRTC could not compile {name}:\n{words}")
             if target.startswith("sm_"):
                 return self._read(nvrtc.nvrtcGetCUBINSize, nvrtc.nvrtcGetCUBIN, program)
             return self._read(nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX, program)

@@ -5,6 +5,7 @@ real: compiler, cubins, cuda.bindings, parameter structs.
 """
 
 import ctypes
+import os
 import subprocess
 import sys
 import tempfile
@@ -50,8 +51,8 @@ class Launch(ctypes.Structure):
 
 def set_up() -> None:
     torch._C._cuda_getCurrentRawStream = lambda index: STREAM + index
-    compiler.compiler.cache_clear()
-    compiler.compiler = cuda.compiler = lambda driver_major: PlainNvcc()
+    if os.environ.get("GLRASTER_CUDA_COMPILER") != "nvrtc":
+        compiler.compiler = cuda.compiler = lambda driver_major: PlainNvcc()
 
 
 def launched() -> list[Launch]:
