@@ -15,7 +15,7 @@ UploadParams = params_type("UploadParams", "out", " ".join(f"value{k}" for k in 
 
 def to_device(numbers: torch.Tensor | Sequence[int], device: torch.device) -> torch.Tensor:
     """Integers from the CPU as an int64 tensor on `device`. On a GPU nothing waits, and a graph may capture it."""
-    numbers = torch.as_tensor(numbers, dtype=torch.int64)
+    numbers = torch.as_tensor(numbers, dtype=torch.int64, device="cpu")
     if device.type == "cpu":
         return numbers
     out = torch.empty(numbers.shape, dtype=torch.int64, device=device)

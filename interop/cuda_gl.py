@@ -205,11 +205,13 @@ def _try_out(made: VisibilityPass, device: torch.device) -> None:
     """Draws two images of 4 x 6 pixels whose ids are known: one triangle over the whole first image, one over the lower
     left part of the second, and in each image one with a corner that is not finite."""
     whole, part, nan = [[-1, -1], [9, -1], [-1, 9]], [[-1, -1], [3, -1], [-1, 0]], [[0, 0], [9, 0], [torch.nan, 9]]
-    pos = torch.nn.functional.pad(torch.tensor([[*whole, *nan], [*nan, *part]], dtype=torch.float32), (0, 2), value=1.0)
+    cpu = torch.device("cpu")  # whatever the default device is
+    corners = torch.tensor([[*whole, *nan], [*nan, *part]], dtype=torch.float32, device=cpu)
+    pos = torch.nn.functional.pad(corners, (0, 2), value=1.0)
     pos[..., 2] = 0
     ids = torch.empty((2, 4, 6), dtype=torch.int32, device=device)
     made.draw(pos.to(device), torch.arange(6, dtype=torch.int32, device=device).view(2, 3), (4, 6), None, ids)
-    expected = torch.full((2, 4, 6), -1, dtype=torch.int32)
+    expected = torch.full((2, 4, 6), -1, dtype=torch.int32, device=cpu)
     expected[0], expected[1, 0], expected[1, 1, :3] = 0, 1, 1
     if not torch.equal(ids.cpu(), expected):
         raise CudaError("OpenGL and CUDA work together on this machine, but not as they should: a trial image is wrong")
