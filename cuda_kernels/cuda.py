@@ -116,7 +116,7 @@ class Gpu:
         addresses = _ADDRESSES[len(structs)](*map(ctypes.addressof, structs))
         blocks = min(-(-count // _THREADS_PER_BLOCK), self._max_blocks)
         grid, block, shared_bytes, driver = (blocks, 1, 1), (_THREADS_PER_BLOCK, 1, 1), 0, self.driver
-        (result,) = driver.cuCtxPushCurrent(self._context)  # what `with self` does, in less of a launch's time
+        (result,) = driver.cuCtxPushCurrent(self._context)  # what `with self` does, but faster
         if result:  # then there is nothing to pop but what others made current
             check("cuCtxPushCurrent", result)
         try:

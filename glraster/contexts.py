@@ -125,9 +125,8 @@ class RasterizeCudaContext(RasterizeContext):
         if scene.ranges is not None:
             first, count = scene.ranges.long().unbind(1)
             ends = count.cumsum(0)
-            item_start, first_triangle = to_device(torch.cat([ends.new_zeros(1), ends, first]), device).split(
-                [N + 1, N]
-            )
+            numbers = to_device(torch.cat([ends.new_zeros(1), ends, first]), device)
+            item_start, first_triangle = numbers[: N + 1], numbers[N + 1 :]
             num_items = int(count.sum())
         tiles = torch.empty(num_items, dtype=torch.int64, device=device)
         previous = None if behind is None else behind.ids
