@@ -4,8 +4,9 @@
 
 The floor of an operation is the bytes of its inputs and outputs, each moved once, over the card's measured copy
 bandwidth. Times are medians of what CUDA events measure on the GPU, while the CPU is kept ahead. Scenes are spheres of
-1,000 to 10,000,000 triangles in images of 256^2 to 4096^2 pixels, minibatches of 1 to 64; what does not fit into memory
-is left out. Tables (CSV) and a plot (PNG) go to OUT/<card>/. Without a GPU it says so and ends.
+1,000 to 10,000,000 triangles in images of 256^2 to 4096^2 pixels, minibatches of 1 to 64. Scenes that need more memory
+than is free are left out before they begin (on a card of 141 GB: 64 x 4096^2), and so is what runs out of it all the
+same. Tables (CSV) and a plot (PNG) go to OUT/<card>/. Without a GPU it says so and ends.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import re
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -28,7 +29,10 @@ TRIANGLES = (1_000, 20_000, 100_000, 1_000_000, 10_000_000)
 SIZES = (256, 512, 1024, 2048, 4096)
 IMAGES = (1, 8, 64)
 QUICK = ((20_000,), (512, 1024), (8,))
-BYTES_PER_PIXEL = 256  # that a case takes at its peak, with all that is kept for the backward passes
+# Memory that a scene takes at its peak, with all that is kept for the backward passes.
+BYTES_PER_PIXEL, BYTES_PER_TRIANGLE = 256, 64  # in every image
+BYTES_OF_TRIANGLE = 256  # once, the edge table included
+AHEAD = 4_000_000  # clock cycles by which the CPU is kept ahead, about two milliseconds
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,11 @@ def sphere(triangles: int, images: int, device: torch.device) -> tuple[torch.Ten
     return pos, torch.cat([lower, upper]).int()
 
 
+def flat_uv(pos: torch.Tensor) -> torch.Tensor:
+    """Texture coordinates [V, 2] that lay a texture flat over the first image: its neighbours read neighbours."""
+    return 0.5 + 0.5 * pos[0, :, :2].detach()
+
+
 def gpu_ms(run: Callable[[], object], repeats: int) -> float:
     """Median milliseconds of a call on the GPU. A pause before each one keeps the CPU ahead, so that gaps between
     launches do not count."""
@@ -74,7 +83,7 @@ def gpu_ms(run: Callable[[], object], repeats: int) -> float:
     times = []
     for _ in range(repeats):
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        torch.cuda._sleep(1_000_000)  # clock cycles: about half a millisecond
+        torch.cuda._sleep(AHEAD)
         start.record()
         run()
         end.record()
@@ -122,7 +131,13 @@ def cases(contexts: dict, images: int, size: int, triangles: int, device: torch.
     ids = rast.nbytes // 4
     yield Case("rasterize backward", backward(rast, [pos], rast.detach()), 2 * nbytes(pos) + rast.nbytes + ids)
     fixed = rast.detach().requires_grad_()
-    attr = torch.rand((pos.shape[1], 2), device=device, requires_grad=True)
+    attr = flat_uv(pos).requires_grad_()
+    fixed_db = rast_db.detach()
+    uv, uv_da = glraster.interpolate(attr, fixed, tri, fixed_db, "all")
+    arguments = attr.detach(), fixed.detach(), tri, fixed_db, "all"
+    moved = nbytes(attr, fixed, tri, fixed_db, uv, uv_da)
+    yield Case("interpolate, derivatives", lambda a=arguments: glraster.interpolate(*a), moved)
+    uv_da = uv_da.detach()
     uv, _ = glraster.interpolate(attr, fixed, tri)
     moved = nbytes(attr, fixed, tri, uv)
     yield Case("interpolate", lambda: glraster.interpolate(attr.detach(), fixed.detach(), tri), moved)
@@ -134,8 +149,11 @@ def cases(contexts: dict, images: int, size: int, triangles: int, device: torch.
     moved = nbytes(uv, tex, color)
     yield Case("texture", lambda: glraster.texture(tex.detach(), uv.detach(), filter_mode="linear"), moved)
     yield Case("texture backward", backward(color, [tex, uv], color.detach()), moved + nbytes(uv, tex))
+    yield from mipmapped(tex, uv, uv_da.requires_grad_())
     color = color.detach().requires_grad_()
     topology = glraster.antialias_construct_topology_hash(tri)
+    moved = nbytes(tri, topology.edges, topology.opposites)
+    yield Case("antialias, topology", lambda: glraster.antialias_construct_topology_hash(tri), moved)
     smooth = glraster.antialias(color, fixed, pos, tri, topology)
     moved = nbytes(color, fixed, smooth)
     arguments = color.detach(), fixed.detach(), pos.detach(), tri, topology
@@ -143,33 +161,57 @@ def cases(contexts: dict, images: int, size: int, triangles: int, device: torch.
     yield Case("antialias backward", backward(smooth, [color, pos], smooth.detach()), moved + nbytes(color))
 
 
+def mipmapped(tex: torch.Tensor, uv: torch.Tensor, uv_da: torch.Tensor) -> Iterator[Case]:
+    """Trilinear lookups. The levels above the texture add a third to its bytes, written and read again."""
+    color = glraster.texture(tex, uv, uv_da)
+    moved = nbytes(uv, uv_da, color) + nbytes(tex) * 5 // 3
+    arguments = tex.detach(), uv.detach(), uv_da.detach()
+    yield Case("texture, mipmapped", lambda: glraster.texture(*arguments), moved)
+    moved += nbytes(uv, uv_da) + nbytes(tex) * 5 // 3
+    yield Case("texture, mipmapped, backward", backward(color, [tex, uv, uv_da], color.detach()), moved)
+
+
 def measure(contexts: dict, sweep: tuple, repeats: int, device: torch.device, bandwidth: float) -> list[Row]:
     """All cases of all scenes that fit."""
     rows = []
     for triangles, size, images in itertools.product(*sweep):
-        if images * (size * size * BYTES_PER_PIXEL + triangles * 64) > torch.cuda.mem_get_info(device)[0]:
-            print(f"{images} x {size}^2, {triangles} triangles: left out, too large for this card")
+        if needed_bytes(images, size, triangles) > torch.cuda.mem_get_info(device)[0]:
+            print(f"{images} x {size}^2, {triangles:,} triangles: left out, too large for this card")
             continue
-        for case in cases(contexts, images, size, triangles, device):
-            row = Row(case.operation, images, size, triangles, gpu_ms(case.run, repeats), case.bytes / bandwidth)
-            print(f"{format_row(row)}")
-            rows.append(row)
-        torch.cuda.empty_cache()
+        try:
+            for case in cases(contexts, images, size, triangles, device):
+                row = Row(case.operation, images, size, triangles, gpu_ms(case.run, repeats), case.bytes / bandwidth)
+                print(format_row(row), flush=True)
+                rows.append(row)
+        except torch.OutOfMemoryError:
+            print(f"{images} x {size}^2, {triangles:,} triangles: the rest is left out, out of memory")
+        case = None  # it holds the tensors of its scene
+        release(contexts)
     return rows
+
+
+def needed_bytes(images: int, size: int, triangles: int) -> int:
+    return images * (size * size * BYTES_PER_PIXEL + triangles * BYTES_PER_TRIANGLE) + triangles * BYTES_OF_TRIANGLE
+
+
+def release(contexts: dict) -> None:
+    """Gives memory back for the next scene: also the framebuffer and the buffers of OpenGL."""
+    if "OpenGL" in contexts:
+        contexts["OpenGL"].shrink()
+    torch.cuda.empty_cache()
 
 
 def format_row(row: Row) -> str:
     scene = f"{row.images:3} x {row.size:4}^2 {row.triangles:9,}"
-    return f"{row.operation:22} {scene} {row.ms:9.3f} ms, floor {row.floor_ms:8.3f} ms, ratio {row.ratio:6.2f}"
+    return f"{row.operation:28} {scene} {row.ms:9.3f} ms, floor {row.floor_ms:8.3f} ms, ratio {row.ratio:6.2f}"
 
 
-def render_step(size: int, device: torch.device) -> Callable[[], object]:
+def render_step(context: glraster.RasterizeCudaContext, size: int, device: torch.device) -> Callable[[], object]:
     """Forward and backward of a textured, antialiased render of a sphere of 20,000 triangles."""
-    context = glraster.RasterizeCudaContext(device)
     pos, tri = sphere(20_000, 1, device)
     topology = glraster.antialias_construct_topology_hash(tri)
     leaves = [pos, torch.rand((1, 1024, 1024, 3), device=device)]
-    attr, target = torch.rand((pos.shape[1], 2), device=device), torch.rand((1, size, size, 3), device=device)
+    attr, target = flat_uv(pos), torch.rand((1, size, size, 3), device=device)
     leaves = [leaf.requires_grad_() for leaf in leaves]
 
     def step():
@@ -218,9 +260,9 @@ def call_microseconds(run: Callable[[], object], device: torch.device, count: in
     return statistics.median(times)
 
 
-def headlines(device: torch.device, repeats: int) -> list[tuple[str, float, str, float]]:
-    """What the project promises for a large card: (what, measured, unit, promised)."""
-    context = glraster.RasterizeCudaContext(device)
+def headlines(contexts: dict, device: torch.device, repeats: int) -> list[tuple[str, float, str, float | None]]:
+    """What the project promises for a large card, if it does: (what, measured, unit, promised)."""
+    context = contexts["software"]
 
     def draw(triangles, images, size):
         scene = sphere(triangles, images, device)
@@ -228,30 +270,42 @@ def headlines(device: torch.device, repeats: int) -> list[tuple[str, float, str,
 
     small = sphere(1_000, 1, device)
     attr = torch.rand((small[0].shape[1], 3), device=device)
-    step = render_step(1024, device)
+    step = render_step(context, 1024, device)
     overhead = call_microseconds(
         lambda: glraster.interpolate(attr, glraster.rasterize(context, *small, (64, 64))[0], small[1]), device
     )
-    return [
+    found = [
         ("rasterize, 1,000,000 triangles, 2048^2", gpu_ms(draw(1_000_000, 1, 2048), repeats), "ms", 2.0),
         ("rasterize, 20,000 triangles, 8 x 512^2", gpu_ms(draw(20_000, 8, 512), repeats), "ms", 0.3),
         ("CPU time of rasterize + interpolate, 64^2", overhead, "us", 60.0),
         ("forward + backward, 1024^2", per_second(step, 500, device), "per second", 1500.0),
         ("the same in a graph", per_second(captured(step, device).replay, 500, device), "per second", 4000.0),
     ]
+    if "OpenGL" in contexts:
+        step = render_step(contexts["OpenGL"], 1024, device)
+        found.append(("the same, OpenGL", per_second(step, 500, device), "per second", None))
+    return found
 
 
-def save(rows: list[Row], promised: list[tuple], card: str, bandwidth: float, out: Path) -> None:
+def call_times(contexts: dict, device: torch.device) -> list[tuple[str, float]]:
+    """Microseconds of the CPU for one call of every operation, on a scene that is nothing to the GPU."""
+    return [(case.operation, call_microseconds(case.run, device)) for case in cases(contexts, 1, 64, 1000, device)]
+
+
+def write_table(path: Path, head: list[str], rows: Iterable[Iterable]) -> None:
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(head)
+        writer.writerows(rows)
+
+
+def save(rows: list[Row], calls: list[tuple], promised: list[tuple], card: str, bandwidth: float, out: Path) -> None:
     """Writes the tables and the plot."""
     out.mkdir(parents=True, exist_ok=True)
-    with open(out / "operations.csv", "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow([*(field.name for field in fields(Row)), "ratio"])
-        writer.writerows([*astuple(row), f"{row.ratio:.3f}"] for row in rows)
-    with open(out / "headlines.csv", "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["what", "measured", "unit", "promised"])
-        writer.writerows(promised)
+    head = [*(field.name for field in fields(Row)), "ratio"]
+    write_table(out / "operations.csv", head, ([*astuple(row), f"{row.ratio:.3f}"] for row in rows))
+    write_table(out / "calls.csv", ["operation", "microseconds"], calls)
+    write_table(out / "headlines.csv", ["what", "measured", "unit", "promised"], promised)
     plot(rows, f"{card}, {bandwidth * 1e-9:.2f} TB/s copied", out / "operations.png")
 
 
@@ -300,13 +354,15 @@ def main(arguments: list[str] | None = None) -> None:
     device = torch.device("cuda", torch.cuda.current_device())
     card, bandwidth = torch.cuda.get_device_name(device), copy_bandwidth(device, args.repeats)
     print(f"{card}: a copy moves {bandwidth * 1e-9:.2f} TB/s")
-    rows = measure(
-        gpu_contexts(device), QUICK if args.quick else (TRIANGLES, SIZES, IMAGES), args.repeats, device, bandwidth
-    )
-    promised = headlines(device, args.repeats)
+    contexts = gpu_contexts(device)
+    promised, calls = headlines(contexts, device, args.repeats), call_times(contexts, device)
     for what, measured, unit, limit in promised:
-        print(f"{what:44} {measured:10.3f} {unit} (promised: {limit:g})")
-    save(rows, promised, card, bandwidth, args.out / re.sub(r"\W+", "-", card))
+        print(f"{what:44} {measured:10.3f} {unit}" + (f" (promised: {limit:g})" if limit is not None else ""))
+    for operation, microseconds in calls:
+        print(f"{operation:44} {microseconds:10.3f} us of the CPU for a call")
+    sweep = QUICK if args.quick else (TRIANGLES, SIZES, IMAGES)
+    rows = measure(contexts, sweep, args.repeats, device, bandwidth)
+    save(rows, calls, promised, card, bandwidth, args.out / re.sub(r"\W+", "-", card))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ _FOLDER = Path(__file__).parent
 # instance of a template has code it cannot reach (128), and a file functions that this kernel does not call (177).
 _OPTIONS = ("-std=c++17", "-fmad=false", "-lineinfo", "-diag-suppress=128,177")
 Constants = tuple[tuple[str, int | str], ...]  # macros, as (name, value)
+_NVCC_VARIABLES = ("NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS")  # from which nvcc takes options
 _TYPES = {"f32": "float", "f64": "double"}
 
 
@@ -66,12 +67,22 @@ def options_for(constants: Constants, deterministic: bool) -> list[str]:
 
 
 class Nvcc:
-    """NVIDIA's compiler as PyCUDA calls it, so that `python -m pycuda.debug` and PyCUDA's variables work."""
+    """NVIDIA's compiler as PyCUDA calls it, so that `python -m pycuda.debug` works.
 
-    def __init__(self, path: str):
+    Args:
+        path: of nvcc.
+        debugging: whether PyCUDA adds the options for debuggers.
+
+    Attributes:
+        version: of the compiler, with all that changes its results from outside; a part of the key of what is kept.
+    """
+
+    def __init__(self, path: str, debugging: bool = False):
         self.path = path
         release, build = re.search(r"release (\S+),.*(Build \S+)", _run(path, "--version"), re.DOTALL).groups()
-        self.version, self.major = f"nvcc {release} ({build})", int(release.split(".")[0])
+        flags = [f"{name}={os.environ[name]}" for name in _NVCC_VARIABLES if os.environ.get(name)]
+        self.version = ", ".join([f"nvcc {release} ({build})", *flags, *["for debugging"] * debugging])
+        self.major = int(release.split(".")[0])
 
     @functools.cached_property
     def capabilities(self) -> list[int]:
@@ -109,7 +120,8 @@ class Nvrtc:
         try:
             if nvrtc.nvrtcCompileProgram(program, len(flags), flags)[0] != nvrtc.nvrtcResult.NVRTC_SUCCESS:
                 log = self._read(nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog, program)
-                raise CudaError(f"NVRTC could not compile {name}:\n{log.decode(errors='replace')}")
+                words = log.rstrip(b"\0\n").decode(errors="replace")
+                raise CudaError(f"NVRTC could not compile {name}:\n{words}")
             if target.startswith("sm_"):
                 return self._read(nvrtc.nvrtcGetCUBINSize, nvrtc.nvrtcGetCUBIN, program)
             return self._read(nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX, program)
@@ -158,11 +170,11 @@ def _find_nvcc() -> Nvcc | str:
     if importlib.util.find_spec("pycuda") is None:
         return "PyCUDA is not installed (pip install 'glraster[cuda]')"
     try:
-        import pycuda.driver  # noqa: F401
+        import pycuda.driver
     except ImportError as error:
         return f"PyCUDA is installed but cannot be loaded ({error})"
     path = shutil.which("nvcc")
-    return Nvcc(path) if path else "PyCUDA finds no nvcc on the PATH"
+    return Nvcc(path, pycuda.driver.CUDA_DEBUGGING) if path else "PyCUDA finds no nvcc on the PATH"
 
 
 def _find_nvrtc() -> Nvrtc | str:

@@ -116,7 +116,9 @@ class Gpu:
         addresses = _ADDRESSES[len(structs)](*map(ctypes.addressof, structs))
         blocks = min(-(-count // _THREADS_PER_BLOCK), self._max_blocks)
         grid, block, shared_bytes, driver = (blocks, 1, 1), (_THREADS_PER_BLOCK, 1, 1), 0, self.driver
-        driver.cuCtxPushCurrent(self._context)  # what `with self` does, for a fifth of the time of a launch
+        (result,) = driver.cuCtxPushCurrent(self._context)  # what `with self` does, but faster
+        if result:  # then there is nothing to pop but what others made current
+            check("cuCtxPushCurrent", result)
         try:
             (result,) = driver.cuLaunchKernel(
                 function, *grid, *block, shared_bytes, self.stream, ctypes.addressof(addresses), 0
@@ -178,11 +180,12 @@ def run_on_cuda(
     device: torch.device,
     adds_to: tuple[torch.Tensor | None, ...],
     constants: Constants,
+    most_additions: int = 64,
 ) -> None:
     """Starts a kernel on a GPU; see `launcher.launch`."""
     launch = gpu(device.index).launch
     if torch.are_deterministic_algorithms_enabled() and any(tensor is not None for tensor in adds_to):
-        launch_order_free(launch, name, suffix, count, parameters, constants, adds_to)
+        launch_order_free(launch, name, suffix, count, parameters, constants, adds_to, most_additions)
     else:
         launch(name, suffix, count, parameters, constants)
 

@@ -10,7 +10,7 @@ struct InterpolateParams {
   const T* rast;              // [N, H, W, 4]
   const int32_t* tri;         // [T, 3]
   const T* rast_db;           // [N, H, W, 4], null without diff_attrs
-  const int32_t* diff_attrs;  // [D], which attributes have derivatives; null: all, in order
+  const int64_t* diff_attrs;  // [D], which attributes have derivatives; null: all, in order
   T* out;                     // [N, H, W, A]
   T* out_da;                  // [N, H, W, 2 D]
   const T* grad_out;          // [N, H, W, A], null if none

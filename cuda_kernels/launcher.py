@@ -8,7 +8,7 @@ from .compiler import Constants
 from .cuda import run_on_cuda
 from .host import advise_huge_pages, host_threads, run_on_host
 
-__all__ = ["dense", "launch", "new_output", "params_type", "pointer", "threads_for", "to_device"]
+__all__ = ["dense", "launch", "new_output", "params_type", "pointer", "threads_for"]
 
 _SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
 
@@ -53,11 +53,6 @@ def dense(tensor: torch.Tensor | None) -> torch.Tensor | None:
     return tensor.clone() if tensor.is_cuda and tensor.data_ptr() % 16 else tensor
 
 
-def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A few numbers from the CPU on `device`. Through pinned memory: a copy from other memory waits for the GPU."""
-    return tensor.to(device) if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
-
-
 def launch(
     kernel: str,
     params: ctypes.Structure,
@@ -66,6 +61,7 @@ def launch(
     device: torch.device,
     adds_to: tuple[torch.Tensor | None, ...] = (),
     constants: Constants = (),
+    most_additions: int = 64,
 ) -> None:
     """Runs the instance of `kernel` for `dtype` on `device`; on a GPU, starts it on PyTorch's current stream.
 
@@ -77,6 +73,7 @@ def launch(
             `torch.use_deterministic_algorithms(True)` their sums do not depend on the order of the additions.
         constants: macros, as (name, value), with which the kernel is compiled for a GPU: what it need not find out
             while it runs. The host library is compiled without.
+        most_additions: that one element of the outermost loop makes to one place of `adds_to`.
 
     Raises:
         CudaError: the kernels cannot run on this GPU, or starting one failed.
@@ -86,6 +83,6 @@ def launch(
     if device.type == "cpu":
         run_on_host(f"{kernel}_{_SUFFIX[dtype]}", params, count)
     elif device.type == "cuda":
-        run_on_cuda(kernel, _SUFFIX[dtype], params, count, device, adds_to, constants)
+        run_on_cuda(kernel, _SUFFIX[dtype], params, count, device, adds_to, constants, most_additions)
     else:
         raise RuntimeError(f"glraster's kernels run on cpu and cuda tensors, got {device}")

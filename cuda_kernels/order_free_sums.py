@@ -12,7 +12,6 @@ __all__ = ["OrderFreeSums", "launch_order_free"]
 
 _MAX_TARGETS = 32
 _MEASURE, _SUM = 0, 1
-_ADDITIONS_PER_ELEMENT = 64  # that one element of a kernel's outermost loop makes to one place, at most
 
 
 class OrderFreeSums(ctypes.Structure):
@@ -30,6 +29,7 @@ def launch_order_free(
     parameters: ctypes.Structure,
     constants: Constants,
     adds_to: tuple[torch.Tensor | None, ...],
+    most_additions: int = 64,
 ) -> None:
     """Runs the deterministic variant of a kernel.
 
@@ -38,13 +38,14 @@ def launch_order_free(
         name, suffix, count, parameters, constants: its arguments.
         adds_to: every tensor that the kernel adds to, all zeros. They receive the sums; an element to which something
             was added that is not finite becomes NaN.
+        most_additions: that one element of the kernel's outermost loop makes to one place.
     """
     targets = [tensor for tensor in adds_to if tensor is not None and tensor.numel()]
     if len(targets) > _MAX_TARGETS:
         raise ValueError(f"{name} adds to {len(targets)} tensors, {_MAX_TARGETS} can be summed in fixed point")
     largest = [torch.zeros(t.numel(), dtype=torch.int64, device=t.device) for t in targets]
     total = [torch.zeros_like(bits) for bits in largest]
-    sums = OrderFreeSums(num_targets=len(targets), kept_bits=62 - (count * _ADDITIONS_PER_ELEMENT).bit_length())
+    sums = OrderFreeSums(num_targets=len(targets), kept_bits=62 - (count * most_additions).bit_length())
     for i, target in enumerate(targets):
         sums.begin[i], sums.end[i] = target.data_ptr(), target.data_ptr() + target.nbytes
         sums.largest[i], sums.sum[i] = largest[i].data_ptr(), total[i].data_ptr()
@@ -60,5 +61,10 @@ def _from_fixed_point(units: torch.Tensor, largest: torch.Tensor, kept_bits: int
     exponent = (largest >> 52) - 1023
     shift = exponent + (1 - kept_bits)
     half = shift // 2
-    value = torch.ldexp(torch.ldexp(units.double(), half), shift - half)
+    value = units.double() * _power_of_two(half) * _power_of_two(shift - half)
     return value.masked_fill(exponent == 1024, torch.nan)
+
+
+def _power_of_two(exponent: torch.Tensor) -> torch.Tensor:
+    """2 to the given int64 power, exactly, which pow() does not promise on a GPU."""
+    return (exponent + 1023 << 52).view(torch.float64)

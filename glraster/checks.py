@@ -58,11 +58,19 @@ def _first_error(value, shapes, dtypes, device) -> type[Exception] | None:
         return ValueError
     if value.dtype not in dtypes:
         return TypeError
-    return None if any(_fits(value.shape, shape) for shape in shapes) else ValueError
+    for shape in shapes:
+        if _fits(value.shape, shape):
+            return None
+    return ValueError
 
 
 def _fits(sizes: torch.Size, shape: tuple[int | None, ...]) -> bool:
-    return len(sizes) == len(shape) and all(want in (None, size) for size, want in zip(sizes, shape, strict=True))
+    if len(sizes) != len(shape):
+        return False
+    for size, want in zip(sizes, shape, strict=True):  # noqa: SIM110 - every call comes here, and all() takes longer
+        if want is not None and want != size:
+            return False
+    return True
 
 
 def check_same(op: str, what: str, **sizes: int) -> None:

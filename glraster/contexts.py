@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from glraster.cuda_kernels.launcher import launch, new_output, params_type, pointer, to_device
+from glraster.cuda_kernels.launcher import launch, new_output, params_type, pointer
+from glraster.cuda_kernels.upload import to_device
 
 from .corners import order_corners
 
@@ -18,6 +19,7 @@ RasterizeParams = params_type(
     "pos tri item_start first_triangle previous keys tiles large",
     "N H W V num_triangles num_items num_large pos_stride cull",
 )
+_THREADS_PER_TILE = 32  # on a GPU
 CULL_SIGN = {"none": 0, "front": 1, "back": -1}
 
 
@@ -121,10 +123,11 @@ class RasterizeCudaContext(RasterizeContext):
         item_start = first_triangle = None
         num_items = N * T
         if scene.ranges is not None:
-            counts = scene.ranges[:, 1].long()
-            item_start = to_device(torch.nn.functional.pad(counts.cumsum(0), (1, 0)), device)
-            first_triangle = to_device(scene.ranges[:, 0].long(), device)
-            num_items = int(counts.sum())
+            first, count = scene.ranges.long().unbind(1)
+            ends = count.cumsum(0)
+            numbers = to_device(torch.cat([ends.new_zeros(1), ends, first]), device)
+            item_start, first_triangle = numbers[: N + 1], numbers[N + 1 :]
+            num_items = int(count.sum())
         tiles = torch.empty(num_items, dtype=torch.int64, device=device)
         previous = None if behind is None else behind.ids
         tensors = {"pos": scene.pos, "tri": scene.tri, "item_start": item_start, "first_triangle": first_triangle}
@@ -145,7 +148,8 @@ class RasterizeCudaContext(RasterizeContext):
                 launch("rasterize_bands", params, keys.numel() if len(large) else 0, scene.pos.dtype, device)
             else:
                 tiles.cumsum_(0)
-                launch("rasterize_tiles", params, keys.numel(), scene.pos.dtype, device)
+                most = max(keys.numel(), _THREADS_PER_TILE * num_items)  # how many there are, only the GPU knows
+                launch("rasterize_tiles", params, most, scene.pos.dtype, device)
         return Visibility(keys)
 
 

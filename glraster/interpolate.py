@@ -1,12 +1,12 @@
 """Interpolation of vertex attributes over the image."""
 
-import functools
 import operator
 from collections.abc import Sequence
 
 import torch
 
 from glraster.cuda_kernels.launcher import dense, launch, new_output, params_type, pointer
+from glraster.cuda_kernels.upload import to_device
 
 from .checks import FLOATS, check_same, check_tensor
 
@@ -91,46 +91,42 @@ def _select(diff_attrs: str | Sequence[int] | torch.Tensor | None, num_attrs: in
     return tuple(index % num_attrs for index in chosen)
 
 
-@functools.lru_cache(maxsize=64)
-def _index_tensor(selected: tuple[int, ...], device: torch.device) -> torch.Tensor:
-    return torch.tensor(selected, dtype=torch.int32, device=device)
-
-
 class _Interpolate(torch.autograd.Function):
     @staticmethod
     def forward(ctx, attr, rast, tri, rast_db, selected):
         out = new_output(rast, *rast.shape[:3], attr.shape[-1])
         out_da = new_output(rast, *rast.shape[:3], 2 * len(selected))
-        _run("interpolate_fwd", attr, rast, tri, rast_db, selected, out=out, out_da=out_da)
-        ctx.save_for_backward(attr, rast, tri, rast_db)
-        ctx.selected = selected
+        all_or_none = selected in ((), tuple(range(attr.shape[-1])))
+        diff_attrs = None if all_or_none else to_device(selected, rast.device)
+        _run("interpolate_fwd", attr, rast, tri, rast_db, diff_attrs, len(selected), out=out, out_da=out_da)
+        ctx.save_for_backward(attr, rast, tri, rast_db, diff_attrs)
+        ctx.num_diff_attrs = len(selected)
         ctx.set_materialize_grads(False)
         return out, out_da
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_out, grad_out_da):
-        attr, rast, tri, rast_db = ctx.saved_tensors
+        attr, rast, tri, rast_db, diff_attrs = ctx.saved_tensors
         grad_attr = torch.zeros_like(attr) if ctx.needs_input_grad[0] else None
         grad_rast = new_output(rast, *rast.shape) if ctx.needs_input_grad[1] else None
         grad_rast_db = new_output(rast_db, *rast_db.shape) if rast_db is not None and ctx.needs_input_grad[3] else None
         grads = {"grad_attr": grad_attr, "grad_rast": grad_rast, "grad_rast_db": grad_rast_db}
         incoming = {"grad_out": dense(grad_out), "grad_out_da": dense(grad_out_da)}
-        _run("interpolate_bwd", attr, rast, tri, rast_db, ctx.selected, **incoming, **grads)
+        _run("interpolate_bwd", attr, rast, tri, rast_db, diff_attrs, ctx.num_diff_attrs, **incoming, **grads)
         return grad_attr, grad_rast, None, grad_rast_db, None
 
 
-def _run(kernel, attr, rast, tri, rast_db, selected, **tensors):
+def _run(kernel, attr, rast, tri, rast_db, diff_attrs, num_diff_attrs, **tensors):
     N, H, W, _ = rast.shape
     V, A = attr.shape[-2:]
-    everything = selected == tuple(range(A))
-    diff_attrs = None if everything else _index_tensor(selected, rast.device)
     tensors |= {"attr": attr, "rast": rast, "tri": tri, "rast_db": rast_db, "diff_attrs": diff_attrs}
     params = InterpolateParams(
         **{name: pointer(tensor) for name, tensor in tensors.items()},
         **{"N": N, "H": H, "W": W, "V": V, "A": A},
         num_triangles=tri.shape[0],
-        num_diff_attrs=len(selected),
+        num_diff_attrs=num_diff_attrs,
         attr_stride=V * A if attr.ndim == 3 and attr.shape[0] > 1 else 0,
     )
-    launch(kernel, params, N * H * W, rast.dtype, rast.device, adds_to=(tensors.get("grad_attr"),))
+    adds_to, most_additions = (tensors.get("grad_attr"),), 3 + 3 * num_diff_attrs
+    launch(kernel, params, N * H * W, rast.dtype, rast.device, adds_to, most_additions=most_additions)

@@ -243,5 +243,5 @@ def _run(direction, lookup, uv, uv_da, mip_level_bias, levels, grad_levels=(), *
     kernel = lookup.filter_mode if lookup.filter_mode in ("nearest", "linear") else "mipmap"
     channels = C if uv.dtype == torch.float32 and C <= 4 else 0  # 0: any number
     constants = (("TEXTURE_BOUNDARY", lookup.boundary_mode.upper()), ("TEXTURE_CHANNELS", channels))
-    grads = tuple(grad_levels)
-    launch(f"texture_{kernel}_{direction}", params, N * H * W, uv.dtype, uv.device, adds_to=grads, constants=constants)
+    grads, most_additions = tuple(grad_levels), 4 * lookup.max_anisotropy
+    launch(f"texture_{kernel}_{direction}", params, N * H * W, uv.dtype, uv.device, grads, constants, most_additions)

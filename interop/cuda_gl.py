@@ -16,6 +16,7 @@ from glraster.cuda_kernels.cuda import CudaError, check, gpu
 
 from .buffer import Buffer
 from .context import GL
+from .egl import choose_devices
 from .host_transfer import HostTransfer, TexelKind
 from .visibility import VisibilityPass
 
@@ -175,22 +176,30 @@ def cuda_visibility_pass(egl_device: int | str | None, device: torch.device) -> 
     Raises:
         RuntimeError: OpenGL and CUDA do not work together on this machine; the message says why.
     """
-    made = VisibilityPass(egl_device, device.index, lambda: CudaTransfer(device.index))
-    try:
-        _try_out(made, device)
-    except BaseException:
-        made.close()
-        raise
-    return made
+    reasons = []
+    for candidate in choose_devices(egl_device, device.index):  # EGL may not know which CUDA device each of them is
+        try:
+            made = VisibilityPass(candidate.index, device.index, lambda: CudaTransfer(device.index))
+            try:
+                _try_out(made, device)
+            except BaseException:
+                made.close()
+                raise
+            return made
+        except RuntimeError as error:
+            reasons.append(str(error))
+    raise CudaError("; ".join(dict.fromkeys(reasons)))
 
 
 def _try_out(made: VisibilityPass, device: torch.device) -> None:
     """Draws two images of 4 x 6 pixels whose ids are known: one triangle over the whole first image, one over the lower
     left part of the second, and in each image one with a corner that is not finite."""
     whole, part, nan = [[-1, -1], [9, -1], [-1, 9]], [[-1, -1], [3, -1], [-1, 0]], [[0, 0], [9, 0], [torch.nan, 9]]
-    pos = torch.nn.functional.pad(torch.tensor([[*whole, *nan], [*nan, *part]], dtype=torch.float32), (0, 2), value=1.0)
+    cpu = torch.device("cpu")  # whatever the default device is
+    corners = torch.tensor([[*whole, *nan], [*nan, *part]], dtype=torch.float32, device=cpu)
+    pos = torch.nn.functional.pad(corners, (0, 2), value=1.0)
     pos[..., 2] = 0
-    expected = torch.full((2, 4, 6), -1, dtype=torch.int32)
+    expected = torch.full((2, 4, 6), -1, dtype=torch.int32, device=cpu)
     expected[0], expected[1, 0], expected[1, 1, :3] = 0, 1, 1
     tri = torch.arange(6, dtype=torch.int32, device=device).view(2, 3)
     for dtype in (torch.int32, torch.int64):  # ids, and keys with the id in their low half

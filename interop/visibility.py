@@ -238,7 +238,7 @@ def _draw_commands(pos, tri, ranges, images: slice, bad: torch.Tensor | None) ->
         pos [n V or V, 4]; tri; first [n], the id of each image's first triangle; draws [n, 5], the indirect commands.
     """
     n, V, T = images.stop - images.start, pos.shape[-2], tri.shape[0]
-    numbers = torch.arange(n, device=tri.device)
+    numbers = torch.arange(n, device="cpu")  # as `ranges` and `bad` are
     zeros = torch.zeros_like(numbers)
     first, count, base, first_index = zeros, zeros + T, numbers * V, zeros
     if ranges is None:

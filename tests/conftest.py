@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import glraster
+from glraster.cuda_kernels import compiler
 
 SHARED = Path(__file__).parents[2] / "shared"
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
@@ -60,6 +61,24 @@ def nvcc() -> None:
     """Needs NVIDIA's compiler."""
     if shutil.which("nvcc") is None:
         pytest.skip("no nvcc")
+
+
+@pytest.fixture
+def nvrtc() -> compiler.Nvrtc:
+    """Needs NVIDIA's compiler in the form of a library."""
+    found = compiler._find_nvrtc()
+    if isinstance(found, str):
+        pytest.skip(found)
+    return found
+
+
+@pytest.fixture
+def compute_sanitizer() -> str:
+    """The path of NVIDIA's checker of memory accesses, which is needed."""
+    path = shutil.which("compute-sanitizer")
+    if path is None:
+        pytest.skip("no compute-sanitizer on the PATH")
+    return path
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -44,7 +45,16 @@ def test_cases_and_floors(benchmark):
     assert list(found) == [
         "rasterize, software",
         "rasterize backward",
-        *(name + suffix for name in ("interpolate", "texture", "antialias") for suffix in ("", " backward")),
+        "interpolate, derivatives",
+        "interpolate",
+        "interpolate backward",
+        "texture",
+        "texture backward",
+        "texture, mipmapped",
+        "texture, mipmapped, backward",
+        "antialias, topology",
+        "antialias",
+        "antialias backward",
     ]
     for case in found.values():
         case.run()
@@ -56,13 +66,31 @@ def test_cases_and_floors(benchmark):
     assert found["antialias"].bytes == pixels * (12 + 16 + 12)
 
 
+def test_scenes_that_fit(benchmark, monkeypatch):
+    """Of the whole sweep an H200 draws everything but minibatches of 64 at 4096^2; what runs out of memory is left."""
+    free = int(139e9)
+    sweep = itertools.product(benchmark.TRIANGLES, benchmark.SIZES, benchmark.IMAGES)
+    left_out = {(size, images) for t, size, images in sweep if benchmark.needed_bytes(images, size, t) > free}
+    assert left_out == {(4096, 64)}
+
+    def run_out():
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, free))
+    monkeypatch.setattr(benchmark, "gpu_ms", lambda run, repeats: run())
+    made = [benchmark.Case("one", lambda: 2.0, 8), benchmark.Case("two", run_out, 8)]
+    monkeypatch.setattr(benchmark, "cases", lambda *_: iter(made))
+    rows = benchmark.measure({}, ((1000,), (32, 64), (1,)), 1, torch.device("cpu"), 4.0)
+    assert [(row.operation, row.size, row.ms, row.floor_ms) for row in rows] == [("one", 32, 2, 2), ("one", 64, 2, 2)]
+
+
 def test_tables_and_plot(benchmark, tmp_path):
     rows = [
         benchmark.Row(operation, 8, size, 20_000, 2.0 * size, float(size))
         for operation in ("texture", "texture backward")
         for size in (512, 1024)
     ]
-    benchmark.save(rows, [("a promise", 1.5, "ms", 2.0)], "Card", 4e9, tmp_path / "Card")
+    benchmark.save(rows, [("a call", 9.5)], [("a promise", 1.5, "ms", 2.0)], "Card", 4e9, tmp_path / "Card")
     with open(tmp_path / "Card" / "operations.csv") as file:
         table = list(csv.reader(file))
     assert table[0][-2:] == ["floor_ms", "ratio"] and table[1] == [
@@ -74,5 +102,6 @@ def test_tables_and_plot(benchmark, tmp_path):
         "512.0",
         "2.000",
     ]
+    assert (tmp_path / "Card" / "calls.csv").read_text().splitlines() == ["operation,microseconds", "a call,9.5"]
     assert (tmp_path / "Card" / "headlines.csv").read_text().splitlines()[1] == "a promise,1.5,ms,2.0"
     assert np.ptp(imread(tmp_path / "Card" / "operations.png")[..., 0]) > 200

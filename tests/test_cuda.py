@@ -1,17 +1,21 @@
-"""On a GPU: agreement with the CPU, streams, threads, graphs, determinism and memory. Skipped without one."""
+"""On a GPU: streams, threads, graphs, determinism, memory and OpenGL. Skipped without one."""
 
 import gc
 import math
+import os
+import subprocess
+import sys
 import threading
+import warnings
+from pathlib import Path
 
 import pytest
 import torch
+from cuda_scene import SIZE, assert_close, inputs, step
 from scenes import flat_soup, soup, sphere
 
 import glraster
 from glraster.cuda_kernels import cuda as cuda_kernels
-
-SIZE = (120, 200)
 
 
 @pytest.fixture
@@ -19,95 +23,6 @@ def deterministic():
     torch.use_deterministic_algorithms(True)
     yield
     torch.use_deterministic_algorithms(False)
-
-
-def inputs(device: torch.device, seed: int = 0, images: int = 2) -> dict[str, torch.Tensor]:
-    """A scene with triangles of all sizes, attributes, a texture, and what is to be painted."""
-    generator = torch.Generator().manual_seed(seed)
-    pos, tri = sphere(3, images)
-    attr = torch.rand((pos.shape[1], 2), generator=generator) * 3
-    tex = torch.rand((1, 64, 64, 3), generator=generator)
-    target = torch.rand((images, *SIZE, 3), generator=generator)
-    tensors = {"pos": pos, "tri": tri, "attr": attr, "tex": tex, "target": target}
-    return {name: tensor.to(device) for name, tensor in tensors.items()}
-
-
-def render(context, pos, tri, attr, tex, target=None, topology=None) -> torch.Tensor:
-    rast, rast_db = glraster.rasterize(context, pos, tri, SIZE)
-    uv, uv_da = glraster.interpolate(attr, rast, tri, rast_db, "all")
-    color = glraster.texture(tex, uv, uv_da, filter_mode="linear-mipmap-linear")
-    return glraster.antialias(color, rast, pos, tri, topology_hash=topology)
-
-
-def step(context, tensors: dict[str, torch.Tensor], topology=None) -> list[torch.Tensor]:
-    """Image and gradients of one step of an optimization."""
-    leaves = [tensors[name].detach().requires_grad_() for name in ("pos", "attr", "tex")]
-    image = render(context, leaves[0], tensors["tri"], *leaves[1:], topology=topology)
-    return [image.detach(), *torch.autograd.grad((image - tensors["target"]).square().sum(), leaves)]
-
-
-def assert_close(found: list[torch.Tensor], expected: list[torch.Tensor], outputs: int = 1) -> None:
-    """Outputs to 1e-5 of values of order one, gradients to 1e-4 of their largest element."""
-    for index, (a, b) in enumerate(zip(found, expected, strict=True)):
-        limit = 1e-5 * max(1.0, float(b.abs().max())) if index < outputs else 1e-4 * float(b.abs().max())
-        assert a.shape == b.shape and float((a.cpu() - b.cpu()).abs().max()) <= limit, index
-
-
-def test_whole_step_agrees_with_cpu(cuda):
-    expected = step(glraster.RasterizeCudaContext("cpu"), inputs(torch.device("cpu")))
-    assert_close(step(glraster.RasterizeCudaContext(cuda), inputs(cuda)), expected)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("size", [(1, 1), (64, 64), (123, 301), (1024, 1024)], ids=str)
-def test_rasterize_agrees_with_cpu(cuda, size, dtype):
-    def run(device):
-        pos, tri = soup(1, 3, 200)
-        pos = pos.to(device, dtype).requires_grad_()
-        rast, rast_db = glraster.rasterize(glraster.RasterizeCudaContext(device), pos, tri.to(device), size)
-        weights = torch.linspace(-1, 1, rast.numel(), dtype=dtype, device=device).view_as(rast)
-        (grad,) = torch.autograd.grad((rast * weights).sum() + 1e-3 * (rast_db * weights).sum(), pos)
-        return [rast.detach(), rast_db.detach(), grad]
-
-    found, expected = run(cuda), run(torch.device("cpu"))
-    assert torch.equal(found[0][..., 3].cpu(), expected[0][..., 3])  # the same triangles, pixel by pixel
-    assert_close(found, expected, outputs=2)
-
-
-def test_ranges_and_culling_agree_with_cpu(cuda):
-    pos, tri = sphere(3)
-    ranges = torch.tensor([[0, 500], [100, 1000], [7, 0]], dtype=torch.int32)
-
-    def run(device):
-        context = glraster.RasterizeCudaContext(device)
-        return glraster.rasterize(context, pos[0].to(device), tri.to(device), SIZE, ranges=ranges, cull="back")[0]
-
-    assert torch.equal(run(cuda).cpu()[..., 3], run(torch.device("cpu"))[..., 3])
-
-
-@pytest.mark.parametrize("boundary_mode", ["wrap", "clamp", "zero", "cube"])
-@pytest.mark.parametrize("filter_mode", ["nearest", "linear", "linear-mipmap-nearest", "linear-mipmap-linear"])
-def test_texture_agrees_with_cpu(cuda, filter_mode, boundary_mode):
-    def run(device):
-        generator = torch.Generator().manual_seed(2)
-        D, shape = (3, (2, 6, 16, 16, 3)) if boundary_mode == "cube" else (2, (2, 32, 16, 3))
-        tensors = [torch.rand(shape, generator=generator), torch.randn((2, 60, 70, D), generator=generator)]
-        tensors.append(0.1 * torch.randn((2, 60, 70, 2 * D), generator=generator))
-        tensors = [tensor.to(device).requires_grad_() for tensor in tensors]
-        out = glraster.texture(*tensors, filter_mode=filter_mode, boundary_mode=boundary_mode)
-        grads = torch.autograd.grad(out.square().sum(), tensors, allow_unused=True)
-        return [out.detach(), *(grad for grad in grads if grad is not None)]
-
-    assert_close(run(cuda), run(torch.device("cpu")))
-
-
-def test_depth_peeling_agrees_with_cpu(cuda):
-    def run(device):
-        pos, tri = (tensor.to(device) for tensor in soup(2, 2, 100))
-        with glraster.DepthPeeler(glraster.RasterizeCudaContext(device), pos, tri, SIZE) as peeler:
-            return [peeler.rasterize_next_layer()[0][..., 3].cpu() for _ in range(4)]
-
-    assert all(torch.equal(a, b) for a, b in zip(run(cuda), run(torch.device("cpu")), strict=True))
 
 
 def test_views_at_odd_addresses(cuda):
@@ -206,6 +121,65 @@ def test_captured_graph(cuda, loaded_before):
         assert_close(captured, step(context, tensors, topology))
 
 
+def test_captured_graph_keeps_what_came_from_the_cpu(cuda):
+    """Ranges and attribute indices are in the graph, not in memory that others may have by the time of a replay."""
+    context, tensors = glraster.RasterizeCudaContext(cuda), inputs(cuda)
+    ranges = torch.tensor([[0, 500], [100, 900], [7, 0]], dtype=torch.int32)
+
+    def run(ranges, diff_attrs):
+        rast, rast_db = glraster.rasterize(context, tensors["pos"][0], tensors["tri"], SIZE, ranges=ranges)
+        return rast, *glraster.interpolate(tensors["attr"], rast, tensors["tri"], rast_db, diff_attrs)
+
+    expected = run(ranges, [1])
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = run(ranges, [1])
+    for _ in range(10):
+        run(ranges.flip(0), [0])
+        torch.full((1000,), -1).pin_memory().to(cuda, non_blocking=True)
+    graph.replay()
+    torch.cuda.synchronize(cuda)
+    assert all(torch.equal(a, b) for a, b in zip(captured, expected, strict=True))
+
+
+def test_captured_deterministic_step(cuda, deterministic):
+    context, tensors = glraster.RasterizeCudaContext(cuda), inputs(cuda)
+    topology = glraster.antialias_construct_topology_hash(tensors["tri"])
+    expected = step(context, tensors, topology)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = step(context, tensors, topology)
+    for _ in range(3):
+        graph.replay()
+        torch.cuda.synchronize(cuda)
+        assert all(torch.equal(a, b) for a, b in zip(captured, expected, strict=True))
+
+
+@pytest.mark.parametrize("kind", [glraster.RasterizeCudaContext, glraster.RasterizeGLContext])
+def test_a_failed_call_leaves_the_context_usable(cuda, request, kind):
+    if kind is glraster.RasterizeGLContext:
+        request.getfixturevalue("gl_available")
+    tensors = inputs(cuda)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        context = kind(device=cuda)
+    expected = glraster.rasterize(context, tensors["pos"], tensors["tri"], SIZE)[0]
+    with pytest.raises(torch.OutOfMemoryError):
+        glraster.rasterize(context, tensors["pos"], tensors["tri"], (1 << 20, 1 << 20))
+    assert torch.equal(glraster.rasterize(context, tensors["pos"], tensors["tri"], SIZE)[0], expected)
+    context.close()
+
+
+@pytest.mark.parametrize("tool", ["memcheck", "racecheck", "synccheck"])
+def test_sanitizer(cuda, compute_sanitizer, tool):
+    """A small set of every operation; each tensor is an allocation of its own, so that no overrun stays inside one."""
+    command = [compute_sanitizer, "--tool", tool, "--error-exitcode", "1", sys.executable]
+    environment = os.environ | {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
+    script = Path(__file__).with_name("sanitized.py")
+    done = subprocess.run([*command, str(script)], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and "all ran" in done.stdout, done.stdout[-4000:] + done.stderr[-4000:]
+
+
 def test_opengl_refuses_capture(cuda, cuda_glctx):
     tensors = inputs(cuda)
     with pytest.raises(RuntimeError, match="cannot be captured"), torch.cuda.graph(torch.cuda.CUDAGraph()):
@@ -254,10 +228,11 @@ def test_memory_of_opengl_is_constant(cuda, gl_available):
 def test_opengl_agrees_with_software(cuda, cuda_glctx):
     """The same triangles but for pixels on edges."""
     software = glraster.RasterizeCudaContext(cuda)
-    for pos, tri in [sphere(4, 3), soup(5, 4, 300)]:
-        scene = pos.to(cuda), tri.to(cuda)
+    ranges = torch.tensor([[0, 100], [50, 250], [7, 0]], dtype=torch.int32)
+    for pos, tri, ranged in [(*sphere(4, 3), None), (*soup(5, 4, 300), None), (*soup(5, 1, 300), ranges)]:
+        scene = (pos if ranged is None else pos[0]).to(cuda), tri.to(cuda)
         for size in [(64, 64), (333, 517), (1024, 1024), (64, 64)]:
-            a, b = (glraster.rasterize(c, *scene, size)[0] for c in (cuda_glctx, software))
+            a, b = (glraster.rasterize(c, *scene, size, ranges=ranged)[0] for c in (cuda_glctx, software))
             same = a[..., 3] == b[..., 3]
             assert same.float().mean() > 0.999
             assert (a - b)[same].abs().max() == 0  # one kernel computes the rest for both

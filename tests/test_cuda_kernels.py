@@ -11,7 +11,7 @@ from scenes import soup, sphere
 
 import glraster
 from glraster.corners import order_corners
-from glraster.cuda_kernels import cuda, launcher
+from glraster.cuda_kernels import cuda, launcher, upload
 from glraster.cuda_kernels.order_free_sums import OrderFreeSums, launch_order_free
 
 SIZES = [(24, 40), (17, 33), (1, 70), (5, 1)]  # whole warps, ragged rows, and rows shorter than a warp
@@ -26,10 +26,10 @@ def emulation_folder(tmp_path_factory):
 def on_emulated_gpu(emulation_folder, monkeypatch):
     """on_emulated_gpu(seed): CPU tensors are from now on worked on by an emulated GPU, which is returned."""
 
-    def launch(kernel, params, count, dtype, device, adds_to=(), constants=()):
+    def launch(kernel, params, count, dtype, device, adds_to=(), constants=(), most_additions=64):
         if count:
             suffix, device = launcher._SUFFIX[dtype], torch.device("cuda", 0)
-            cuda.run_on_cuda(kernel, suffix, params, count, device, adds_to, constants)
+            cuda.run_on_cuda(kernel, suffix, params, count, device, adds_to, constants, most_additions)
 
     find_visible = glraster.RasterizeCudaContext.find_visible
     by_tiles = functools.partialmethod(find_visible, by_bands=False)  # bands are for the CPU
@@ -133,6 +133,32 @@ def test_texture_equals_host(on_emulated_gpu, filter_mode, boundary_mode, C):
     assert_agree(look_up(filter_mode, boundary_mode, C), expected)
 
 
+def test_volumes_and_anisotropy_equal_host(on_emulated_gpu):
+    def look_up() -> dict[str, torch.Tensor]:
+        generator = torch.Generator().manual_seed(4)
+        tex, volume = (torch.rand(shape, generator=generator) for shape in ((1, 16, 16, 3), (1, 4, 5, 6, 2)))
+        uv, uv_da, uvw = (torch.randn((2, 9, 11, D), generator=generator) for D in (2, 4, 3))
+        leaves = [tensor.requires_grad_() for tensor in (tex, uv, uv_da.mul_(0.1), volume, uvw)]
+        out = glraster.texture(*leaves[:3], filter_mode="anisotropic"), glraster.texture3d(*leaves[3:])
+        grads = torch.autograd.grad(out[0].square().sum() + out[1].square().sum(), leaves)
+        return {"texture": out[0].detach(), "texture3d": out[1].detach()} | {
+            f"grad_{index}": grad for index, grad in enumerate(grads)
+        }
+
+    expected = look_up()
+    gpu = on_emulated_gpu()
+    assert_agree(look_up(), expected)
+    assert {"texture_mipmap_bwd", "texture3d_bwd"} <= set(gpu.launched)
+
+
+@pytest.mark.parametrize("count", [0, 1, 256, 257, 600])
+def test_integers_arrive(on_emulated_gpu, count):
+    numbers = torch.arange(count) * (1 << 40) - 7
+    gpu, out = on_emulated_gpu(), torch.zeros(count, dtype=torch.int64)
+    upload.upload(numbers, out)
+    assert torch.equal(out, numbers) and len(gpu.launched) == -(-count // 256)
+
+
 def test_order_changes_sums_but_not_results(on_emulated_gpu):
     scene, found = soup(3, 2, 40), []
     for seed in range(4):
@@ -157,6 +183,17 @@ def test_deterministic_sums(on_emulated_gpu, deterministic):
         error = (found[0][0][name] - expected[0][name]).abs().max() / expected[0][name].abs().max()
         assert 0 < error < 1e-9, name  # fixed point, and accurate
     assert_agree(found[0][1], expected[1])
+
+
+def test_deterministic_sums_of_many_samples(on_emulated_gpu, deterministic):
+    """1024 samples a pixel, each with its four corners in the only texel there is: the sum must not run over."""
+    tex = torch.zeros((1, 1, 1, 1), requires_grad=True)
+    uv, uv_da = torch.full((1, 4, 4, 2), 0.5), torch.zeros((1, 4, 4, 4))
+    uv_da[..., 0], uv_da[..., 3] = 4096.0, 1.0
+    on_emulated_gpu()
+    out = glraster.texture(tex, uv, uv_da, filter_mode="anisotropic", max_anisotropy=1024)
+    out.sum().backward()
+    assert abs(float(tex.grad) - 16) < 1e-3
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)

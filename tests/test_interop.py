@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import types
 
 import pytest
 import torch
@@ -126,6 +127,51 @@ def _display(device):
     from glraster.interop.egl import EGL_PLATFORM_DEVICE_EXT, egl
 
     return egl().eglGetPlatformDisplayEXT(EGL_PLATFORM_DEVICE_EXT, device.handle, None)
+
+
+def test_the_first_device_that_is_the_gpu_is_taken(monkeypatch):
+    """EGL's devices need not say which CUDA device they are: they are tried one by one."""
+    from glraster.interop import cuda_gl
+
+    tried, gpu = [], 1
+
+    class Pass:
+        def __init__(self, egl_device, cuda_device, make_transfer):
+            tried.append(egl_device)
+            self.egl_device = egl_device
+            if egl_device != gpu:
+                raise RuntimeError(f"OpenGL draws on another, which is not cuda:{cuda_device}")
+
+    devices = [types.SimpleNamespace(index=index) for index in range(3)]
+    monkeypatch.setattr(cuda_gl, "choose_devices", lambda *_: devices)
+    monkeypatch.setattr(cuda_gl, "VisibilityPass", Pass)
+    monkeypatch.setattr(cuda_gl, "_try_out", lambda made, device: None)
+    assert cuda_gl.cuda_visibility_pass(None, torch.device("cuda", 0)).egl_device == 1 and tried == [0, 1]
+    gpu = 3
+    with pytest.raises(RuntimeError, match="^OpenGL draws on another, which is not cuda:0$"):  # once, not three times
+        cuda_gl.cuda_visibility_pass(None, torch.device("cuda", 0))
+
+
+@pytest.mark.parametrize(
+    "ranges", [None, torch.tensor([[0, 2], [1, 1]], dtype=torch.int32)], ids=["instanced", "ranges"]
+)
+def test_draw_commands_come_from_the_cpu(ranges):
+    """Wherever the geometry lies: 'meta' stands for a GPU, and mixes with the CPU as little."""
+    from glraster.interop.visibility import _draw_commands
+
+    pos = torch.empty((2, 5, 4) if ranges is None else (5, 4), device="meta")
+    tri = torch.empty((3, 3), dtype=torch.int32, device="meta")
+    contents = _draw_commands(pos, tri, ranges, slice(0, 2), None)
+    assert {name: tensor.device.type for name, tensor in contents.items()} == {
+        "pos": "meta",
+        "tri": "meta",
+        "first": "cpu",
+        "draws": "cpu",
+    }
+    if ranges is None:
+        assert contents["draws"].tolist() == [[9, 1, 0, 0, 0], [9, 1, 0, 5, 1]]
+    else:
+        assert contents["draws"].tolist() == [[6, 1, 0, 0, 0], [3, 1, 3, 0, 1]]
 
 
 def test_a_missing_extension_is_named(monkeypatch):

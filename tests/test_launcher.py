@@ -1,6 +1,7 @@
 """Compiling for GPUs, keeping what was compiled, and the way to the driver; without a GPU."""
 
 import ctypes
+import os
 import shutil
 import sys
 import types
@@ -82,6 +83,27 @@ def test_compiles_and_takes_the_structs(nvcc, emulation_folder, tmp_path, archit
                 assert (use.entry, found, use.spilled) == (use.entry, expected, 0)
 
 
+@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.cu")), ids=lambda file: file.stem)
+def test_nvrtc_compiles(nvrtc, file, deterministic):
+    """Without the headers of the host: every file, one kernel forward and one backward, as machine code and as PTX."""
+    names = {"rasterize": ["rasterize_tiles"], "upload": ["upload_integers"]}
+    names |= {"texture": ["texture_mipmap_fwd", "texture_mipmap_bwd"]}
+    constants = (("TEXTURE_BOUNDARY", "WRAP"), ("TEXTURE_CHANNELS", 3)) if "texture" in file.stem else ()
+    for name in names.get(file.stem, [f"{file.stem}_fwd", f"{file.stem}_bwd"]):
+        for suffix, target in (("f32", "sm_90"), ("f64", "compute_75")):
+            kernel = Kernel(name, suffix, param_structs()[file.stem].__name__, constants, deterministic)
+            image = nvrtc.compile(kernel.source, name, target, compiler.options_for(constants, deterministic))
+            assert image.startswith(b"\x7fELF") if suffix == "f32" else f".entry {kernel.entry}(".encode() in image
+
+
+def test_nvrtc_says_what_is_wrong(nvrtc):
+    assert nvrtc.version.startswith("NVRTC ") and {75, 80, 90} <= set(nvrtc.capabilities)
+    with pytest.raises(CudaError, match="NVRTC could not compile broken:\nbroken.cu.1.: error: ") as caught:
+        nvrtc.compile("nonsense", "broken", "sm_90", [])
+    assert str(caught.value).endswith('errors detected in the compilation of "broken.cu".')
+
+
 def test_check_fails_on_errors_and_on_missing_nvcc(monkeypatch, capsys):
     def refuse(job, cubin):
         raise RuntimeError(f"nvcc could not compile {job.file.name}")
@@ -133,6 +155,19 @@ def test_key_covers_all_that_goes_in(tmp_path, monkeypatch):
 
 def keys_of(kernel: Kernel) -> tuple[str, str, str]:
     return kernel.name, kernel.suffix, kernel.params
+
+
+def test_key_covers_what_changes_nvcc_from_outside(nvcc, monkeypatch):
+    """A kernel compiled for a debugger must not stay behind for others."""
+    path = shutil.which("nvcc")
+    monkeypatch.delenv("NVCC_PREPEND_FLAGS", raising=False)
+    monkeypatch.delenv("NVCC_APPEND_FLAGS", raising=False)
+    versions = [compiler.Nvcc(path).version, compiler.Nvcc(path, debugging=True).version]
+    for name in ("NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS"):
+        monkeypatch.setenv(name, "-lineinfo")
+        versions.append(compiler.Nvcc(path).version)
+    assert len({compiler.cache_key(KERNEL, "sm_80", version) for version in versions}) == 4
+    assert compiler.Nvcc(path).major == int(versions[0].removeprefix("nvcc ").split(".")[0])
 
 
 def test_unwritable_cache_warns(tmp_path, monkeypatch, fake_compiler):
@@ -225,11 +260,12 @@ def test_dense_keeps_what_fits():
 CHECKS = ["launches", "threads_without_context", "capture", "errors", "render"]
 
 
-def run_on_driver(check: str, folder: Path, cache: Path) -> None:
+def run_on_driver(check: str, folder: Path, cache: Path, **variables: str) -> None:
     script = (
         f"import sys, runpy; sys.argv = ['', {check!r}]; runpy.run_module('emulation.on_driver', run_name='__main__')"
     )
-    done = emulation.run_python(script, LD_LIBRARY_PATH=str(folder), GLRASTER_CACHE_DIR=str(cache))
+    libraries = ":".join(filter(None, [str(folder), os.environ.get("LD_LIBRARY_PATH")]))
+    done = emulation.run_python(script, LD_LIBRARY_PATH=libraries, GLRASTER_CACHE_DIR=str(cache), **variables)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -241,6 +277,12 @@ def shared_cache(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("check", CHECKS)
 def test_on_emulated_driver(nvcc, bindings, emulation_folder, shared_cache, check):
     run_on_driver(check, emulation_folder, shared_cache)
+
+
+@pytest.mark.parametrize("check", ["launches", "capture", "render"])
+def test_nvrtc_on_emulated_driver(nvrtc, emulation_folder, tmp_path, check):
+    """The same with NVRTC's cubins, chosen by the variable and found by cuda.bindings."""
+    run_on_driver(check, emulation_folder, tmp_path, GLRASTER_CUDA_COMPILER="nvrtc")
 
 
 @pytest.mark.parametrize("check", ["graphics", "trial_catches_faults"])

@@ -45,7 +45,8 @@ struct Launch {  // what test_launcher.py reads
 };
 
 bool initialized;
-bool capturing;  // set by a test: some stream captures a graph
+bool capturing;          // set by a test: some stream captures a graph
+bool refusing_contexts;  // set by a test: no context becomes current
 thread_local std::vector<void*> contexts;
 thread_local int capture_mode;
 std::mutex one_at_a_time;
@@ -72,6 +73,7 @@ extern "C" {
 
 // For the tests.
 void emulated_capture(int on) { capturing = on; }
+void emulated_refuse_contexts(int on) { refusing_contexts = on; }
 size_t emulated_launches(Launch* out, size_t most) {
   for (size_t i = 0; i < launches.size() && i < most; ++i) out[i] = launches[i];
   return launches.size();
@@ -99,7 +101,10 @@ int cuDeviceGetAttribute(int* value, int attribute, int) {
 int cuDevicePrimaryCtxRetain(void** context, int device) {
   return *context = reinterpret_cast<void*>(uintptr_t(0x1000 + device)), kSuccess;
 }
-int cuCtxPushCurrent_v2(void* context) { return contexts.push_back(context), kSuccess; }
+int cuCtxPushCurrent_v2(void* context) {
+  if (refusing_contexts) return kInvalidContext;
+  return contexts.push_back(context), kSuccess;
+}
 int cuCtxPopCurrent_v2(void** context) {
   if (contexts.empty()) return kInvalidContext;
   *context = contexts.back();

@@ -5,6 +5,7 @@ real: compiler, cubins, cuda.bindings, parameter structs.
 """
 
 import ctypes
+import os
 import subprocess
 import sys
 import tempfile
@@ -50,8 +51,8 @@ class Launch(ctypes.Structure):
 
 def set_up() -> None:
     torch._C._cuda_getCurrentRawStream = lambda index: STREAM + index
-    compiler.compiler.cache_clear()
-    compiler.compiler = cuda.compiler = lambda driver_major: PlainNvcc()
+    if os.environ.get("GLRASTER_CUDA_COMPILER") != "nvrtc":
+        compiler.compiler = cuda.compiler = lambda driver_major: PlainNvcc()
 
 
 def launched() -> list[Launch]:
@@ -129,7 +130,16 @@ def errors() -> None:
         assert str(error).startswith("launching interpolate_fwd_f32 failed: CUDA_ERROR_INVALID_VALUE"), error
     gpu._max_blocks = 1
     gpu.launch("interpolate_fwd", "f32", 15, params)
-    assert not int(cuda.cuda_driver().cuCtxGetCurrent()[1])
+    driver = cuda.cuda_driver()
+    assert not int(driver.cuCtxGetCurrent()[1])
+    driver.cuCtxPushCurrent(0x2000)  # another library's
+    DRIVER.emulated_refuse_contexts(1)
+    try:
+        gpu.launch("interpolate_fwd", "f32", 15, params)
+        raise AssertionError("no error")
+    except cuda.CudaError as error:
+        assert str(error).startswith("cuCtxPushCurrent failed: CUDA_ERROR_INVALID_CONTEXT"), error
+    assert int(driver.cuCtxGetCurrent()[1]) == 0x2000
 
 
 def render() -> None:
@@ -144,9 +154,9 @@ def render() -> None:
         image.square().sum().backward()
         return [rast.detach(), rast_db.detach(), image.detach(), pos.grad, attr.grad]
 
-    def on_cuda(kernel, params, count, dtype, device, adds_to=(), constants=()):
+    def on_cuda(kernel, params, count, dtype, device, adds_to=(), constants=(), most_additions=64):
         if count:
-            arguments = torch.device("cuda", 0), adds_to, constants
+            arguments = torch.device("cuda", 0), adds_to, constants, most_additions
             cuda.run_on_cuda(kernel, launcher._SUFFIX[dtype], params, count, *arguments)
 
     expected = results()
@@ -190,7 +200,9 @@ def graphics() -> None:
     for apart in (0, 1):
         DRIVER.emulated_layers_apart(apart)
         host, made = VisibilityPass(), VisibilityPass(None, 0, lambda: Transfer(0))
+        torch.set_default_device("meta")  # it must not matter
         cuda_gl._try_out(made, torch.device("cpu"))
+        torch.set_default_device(None)
         for scene in [(broken, tri, (40, 33)), (*sphere(2, 5), (64, 48)), (*sphere(2, 2), (128, 200))]:
             for a, b in zip(layers(made, *scene), layers(host, *scene), strict=True):
                 assert torch.equal(a, b)

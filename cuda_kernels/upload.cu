@@ -1,0 +1,19 @@
+// A few integers from the CPU to the GPU, as parameters of the kernel that writes them there: nothing waits, and a
+// captured graph keeps parameters, whereas memory of the CPU may be gone or changed when it is replayed.
+#include "common/portability.cuh"
+
+constexpr int kMostValues = 256;  // all parameters of a kernel fit into 4 KiB
+
+template <class T>
+struct UploadParams {
+  int64_t* out;  // [count]
+  int64_t value[kMostValues];
+  int64_t count;
+};
+GLR_EXPORT_SIZE(UploadParams)
+
+template <class T>
+GLR_KERNEL upload_integers(const UploadParams<T>& p) {
+  GLR_FOR_EACH(i, p.count) { p.out[i] = p.value[i]; }
+}
+GLR_EXPORT(upload_integers, UploadParams)
