@@ -154,6 +154,20 @@ struct SpanGrads {
   }
 };
 
+// Where other threads add as well. Neighbours with one footprint, as in magnified textures, gather their sums.
+template <class V, Boundary B, class T>
+GLR_FUNC void add_together(T* level, const Footprint<T>& f, const T* grad_out, int64_t C) {
+  uint64_t places[4];
+  for (int i = 0; i < 4; ++i) places[i] = reinterpret_cast<uint64_t>(level + f.texel[i]);
+  const LaneRun run = lane_run(places);
+  GLR_UNROLL(4)
+  for (int i = 0; i < 4; ++i)
+    for (int64_t c = 0; c < C; c += channels_in<V>) {
+      const V sum = sum_over_lanes(run, f.weight[i] * load<V>(grad_out + c));
+      if (run.first && !(B == ZERO && f.texel[i] < 0)) atomic_add_channels(level + f.texel[i] + c, sum);
+    }
+}
+
 // d sample / d texels.
 template <int K, Boundary B, class T>
 GLR_STEP void add_to_texels(const TextureParams<T>& p, const PixelSpan& span, const SpanLevels<T>& levels,
@@ -165,17 +179,16 @@ GLR_STEP void add_to_texels(const TextureParams<T>& p, const PixelSpan& span, co
     if (!level || !prints.read[j]) continue;
     const Footprint<T> f = prints.get(j);
     const T* grad_out = p.grad_out + (span.first + j) * C;
+    if (p.shared_gradient) {
+      add_together<V, B>(level, f, grad_out, C);
+      continue;
+    }
     GLR_UNROLL(4)
     for (int i = 0; i < 4; ++i) {
       if (B == ZERO && f.texel[i] < 0) continue;
       T* grad = level + f.texel[i];
-      if (p.shared_gradient) {
-        for (int64_t c = 0; c < C; c += channels_in<V>)
-          atomic_add_channels(grad + c, f.weight[i] * load<V>(grad_out + c));
-      } else {
-        GLR_SIMD
-        for (int64_t c = 0; c < C; ++c) grad[c] += f.weight[i] * grad_out[c];
-      }
+      GLR_SIMD
+      for (int64_t c = 0; c < C; ++c) grad[c] += f.weight[i] * grad_out[c];
     }
   }
 }

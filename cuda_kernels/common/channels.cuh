@@ -4,7 +4,7 @@
 //   for (int64_t c = 0; c < C; c += channels_in<V>) store(out + c, weight * load<V>(in + c));
 #pragma once
 
-#include "portability.cuh"
+#include "lane_runs.cuh"
 
 template <class T>
 GLR_FUNC Vec4<T> operator+(const Vec4<T>& a, const Vec4<T>& b) {
@@ -64,3 +64,8 @@ GLR_FUNC void atomic_add_channels(float* target, const Vec4<float>& value) {
   atomicAdd(reinterpret_cast<float4*>(target), make_float4(value.x, value.y, value.z, value.w));
 }
 #endif
+
+template <class T>
+GLR_FUNC Vec4<T> sum_over_lanes(const LaneRun& run, const Vec4<T>& v) {
+  return {sum_over_lanes(run, v.x), sum_over_lanes(run, v.y), sum_over_lanes(run, v.z), sum_over_lanes(run, v.w)};
+}
