@@ -54,7 +54,8 @@ class VisibilityPass:
             self._max_size = int(
                 min(GL.glGetIntegerv(GL.GL_MAX_TEXTURE_SIZE), *GL.glGetIntegerv(GL.GL_MAX_VIEWPORT_DIMS))
             )
-            self._programs = {name: Program("visibility.vert", f"{name}.frag") for name in ("visibility", "peel")}
+            fragment_shaders = "visibility", "first_layer", "peel"
+            self._programs = {name: Program("visibility.vert", f"{name}.frag") for name in fragment_shaders}
             self._buffers = {name: Buffer() for name in ("pos", "tri", "first", "draws")}
             self._vertex_array = self._new_vertex_array()
 
@@ -155,7 +156,8 @@ class VisibilityPass:
         at_hand = whole and behind is not None and framebuffer.content is behind
         framebuffer.content = None
         GL.glViewport(0, 0, w, h)
-        program = self._programs["visibility" if behind is None else "peel"]
+        first = "visibility" if _kind_of(out) == IDS else "first_layer"
+        program = self._programs[first if behind is None else "peel"]
         program.use()
         GL.glBindBuffer(GL.GL_DRAW_INDIRECT_BUFFER, self._buffers["draws"].glo)
         for y in range(0, H, h):

@@ -50,6 +50,19 @@ def random_rotations(count: int, generator: torch.Generator | None = None) -> to
     return q * torch.linalg.det(q)[:, None, None]
 
 
+def rotations(vectors: torch.Tensor) -> torch.Tensor:
+    """Returns the [..., 3, 3] rotations about the axes `vectors` [..., 3] by their lengths, in radians."""
+    x, y, z = vectors.unbind(-1)
+    zero = torch.zeros_like(x)
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
+    return torch.linalg.matrix_exp(cross)
+
+
+def degrees_between(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Returns the angle of the rotation that leads from one rotation [3, 3] to another."""
+    return math.degrees(2 * math.asin(min(1.0, (a - b).norm().item() / math.sqrt(8))))
+
+
 def directions(count: int) -> torch.Tensor:
     """Returns [count, 3] unit vectors evenly spread over the sphere (a Fibonacci lattice), none of them along Y."""
     index = torch.arange(count, dtype=torch.float64) + 0.5

@@ -14,29 +14,27 @@ import meshes
 import pictures
 import torch
 from options import make_context, make_parser, positive
-from tqdm import tqdm, trange
+from tqdm import trange
 
 import glraster.torch as dr
 
 
 def scene(device):
-    """Returns the mesh of bear and ball, normals [V, 3], and per vertex which of the two it belongs to [V]."""
+    """Returns the mesh of bear and ball, and per vertex which of the two it belongs to [V]."""
     bear, ball = meshes.bear(), meshes.sphere(3)
-    ball = meshes.Mesh(ball.positions * 0.2 + torch.tensor([0.0, -0.2, 0.0]), ball.triangles)
-    both = meshes.Mesh(
-        torch.cat([bear.positions, ball.positions]), torch.cat([bear.triangles, ball.triangles + len(bear.positions)])
-    )
-    part = torch.arange(2).repeat_interleave(torch.tensor([len(bear.positions), len(ball.positions)]))
-    return both.to(device), meshes.vertex_normals(both).to(device), part.to(device)
+    positions = torch.cat([bear.positions, ball.positions * 0.2 + torch.tensor([0.0, -0.2, 0.0])])
+    triangles = torch.cat([bear.triangles, ball.triangles + len(bear.positions)])
+    part = (torch.arange(len(positions)) >= len(bear.positions)).long()
+    return meshes.Mesh(positions, triangles).to(device), part.to(device)
 
 
-def layers(glctx, mvp, eye, mesh, normals, material, resolution, count):
+def layers(glctx, eye, mesh, material, resolution, count):
     """Yields front to back, as long as there are any, colour [1, H, W, 3] and opacity [1, H, W, 1] of each layer.
 
     `material` [V, 4] holds colour and opacity; the more obliquely one looks through the glass, the thicker it is.
     """
-    pos = camera.transform(mesh.positions, mvp)
-    attributes = torch.cat([material, normals, eye - mesh.positions], dim=1)
+    pos = camera.transform(mesh.positions, camera.orbit(eye))
+    attributes = torch.cat([material, meshes.vertex_normals(mesh), eye - mesh.positions], dim=1)
     with dr.DepthPeeler(glctx, pos, mesh.triangles, (resolution, resolution)) as peeler:
         for _ in range(count):
             rast, _ = peeler.rasterize_next_layer()
@@ -67,12 +65,11 @@ def main() -> None:
     parser.add_argument("--max-iter", type=positive, default=100, help="gradient steps (default: 100)")
     args = parser.parse_args()
     glctx = make_context(args)
-    mesh, normals, part = scene(glctx.device)
+    mesh, part = scene(glctx.device)
     eye = torch.tensor([[1.2, 0.6, 2.9]], device=glctx.device)
-    mvp = camera.orbit(eye)
 
     def draw(material, resolution=args.resolution):
-        return composite(layers(glctx, mvp, eye, mesh, normals, material[part], resolution, args.layers), resolution)
+        return composite(layers(glctx, eye, mesh, material[part], resolution, args.layers), resolution)
 
     # Red, green, blue and opacity of the bear, then of the ball.
     truth = torch.tensor([[0.95, 0.6, 0.2, 0.25], [0.1, 0.3, 0.9, 0.6]], device=glctx.device)
@@ -81,23 +78,20 @@ def main() -> None:
     target = draw(truth)
     optimizer = torch.optim.Adam([fit], lr=0.05)
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.3 ** (1 / args.max_iter))
-    for iteration in trange(args.max_iter, disable=None):
+    for _ in (progress := trange(args.max_iter, disable=None)):
         loss = (draw(fit) - target).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
         fit.data.clamp_(0.01, 0.99)
-        if iteration % 50 == 0:
-            tqdm.write(f"iteration {iteration:4d}   loss {loss.item():.2e}")
+        progress.set_postfix(loss=loss.item())
     print(f"largest error of a colour or opacity: {(fit - truth).abs().max().item():.4f}")
 
     with torch.no_grad():
         upper = torch.cat([draw(material, 512) for material in (truth, guess, fit)])
-        shown = list(layers(glctx, mvp, eye, mesh, normals, truth[part], 512, 3))
-        lower = torch.cat([composite([layer], 512) for layer in shown])
-        pictures.save(args.out, pictures.grid([upper, lower]))
-    print(f"Wrote {args.out}.")
+        lower = torch.cat([composite([layer], 512) for layer in layers(glctx, eye, mesh, truth[part], 512, 3)])
+    pictures.save(args.out, pictures.grid([upper, lower]))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 #version 430
-// The id of the nearest triangle and its depth, which framebuffers of ids alone drop.
+// The id of the nearest triangle, and nothing else.
 
 flat in int first_id;
 
-layout(location = 0) out ivec2 key;
+layout(location = 0) out int id;
 
 void main() {
-    key = ivec2(first_id + gl_PrimitiveID, floatBitsToInt(gl_FragCoord.z));
+    id = first_id + gl_PrimitiveID;
 }
