@@ -1,5 +1,6 @@
 // Software visibility: which triangle each pixel sees. Two passes over the triangles.
 //   rasterize_triangles  clips and snaps every triangle, walks the small ones, counts the tiles of the large ones
+//   rasterize_images     the same on the CPU where every thread can have images to itself: it needs no atomics
 //   rasterize_tiles      walks the tiles of the large triangles, one work item per (triangle, tile)
 //   rasterize_bands      the second pass on the CPU: one work item per band of image rows, all large triangles in it
 // A covered pixel takes the minimum of 64-bit keys (depth, triangle id), so the result does not depend on the order.
@@ -211,11 +212,17 @@ GLR_FUNC uint64_t depth_key(double depth, int32_t triangle) {
   return uint64_t(uint32_t(int32_t(depth * 2147483647.)) ^ 0x80000000u) << 32 | uint32_t(triangle);
 }
 
-// Offers a triangle's depth to one pixel.
+// Offers a triangle's depth to one pixel, which other threads may write at the same time if it is `Shared`.
+template <bool Shared>
 GLR_FUNC void cover_pixel(double depth, int32_t triangle, const uint64_t* previous, uint64_t* key) {
   if (!(depth >= -1 && depth <= 1)) return;
   const uint64_t mine = depth_key(depth, triangle);
-  if (!previous || mine > *previous) atomic_min_u64(key, mine);
+  if (previous && mine <= *previous) return;
+  if (Shared) {
+    atomic_min_u64(key, mine);
+  } else {
+    *key = min(*key, mine);
+  }
 }
 
 // The sides of the piece of a polygon with corners 0, i and i + 1.
@@ -240,7 +247,7 @@ GLR_FUNC void for_each_piece(const ScreenPolygon& s, const PixelBox& box, const 
 }
 
 // Covers the pixels of `box` whose centres lie in the polygon, testing each one.
-template <class T>
+template <bool Shared, class T>
 GLR_FUNC void walk(const RasterizeParams<T>& p, const ScreenPolygon& s, const ItemTarget& target, const PixelBox& box) {
   const double depth_x = s.depth_x, depth_min = s.depth_min, depth_max = s.depth_max;
   for_each_piece(s, box, [&](PieceEdges e) {
@@ -252,8 +259,8 @@ GLR_FUNC void walk(const RasterizeParams<T>& p, const ScreenPolygon& s, const It
       int64_t v0 = e.e0.value, v1 = e.e1.value, v2 = e.e2.value;
       for (int64_t px = box.x0; px < box.x1; ++px) {
         if ((v0 | v1 | v2) >= 0)
-          cover_pixel(min(max(depth + depth_x * px, depth_min), depth_max), target.triangle,
-                      previous ? previous + px : nullptr, keys + px);
+          cover_pixel<Shared>(min(max(depth + depth_x * px, depth_min), depth_max), target.triangle,
+                              previous ? previous + px : nullptr, keys + px);
         v0 += e.e0.step_x, v1 += e.e1.step_x, v2 += e.e2.step_x;
       }
       e.e0.value += e.e0.step_y, e.e1.value += e.e1.step_y, e.e2.value += e.e2.step_y;
@@ -277,7 +284,7 @@ GLR_FUNC void cover_span(double depth, double depth_x, double depth_min, double 
                          const uint64_t* previous, uint64_t* keys, int32_t count) {
   if (previous) {
     for (int32_t i = 0; i < count; ++i)
-      cover_pixel(min(max(depth + depth_x * i, depth_min), depth_max), triangle, previous + i, keys + i);
+      cover_pixel<false>(min(max(depth + depth_x * i, depth_min), depth_max), triangle, previous + i, keys + i);
     return;
   }
   for (int32_t i = 0; i < count; ++i) {  // vectorized
@@ -311,23 +318,47 @@ GLR_FUNC int64_t tiles_of(const PixelBox& box) {
   return tiles_across(box) * ((box.height() + kTileHeight - 1) / kTileHeight);
 }
 
+// The work items of one image are neighbours.
+struct ItemRange {
+  int64_t begin, end;
+};
+
+template <class T>
+GLR_FUNC ItemRange items_of(const RasterizeParams<T>& p, int64_t image) {
+  if (p.item_start) return {p.item_start[image], p.item_start[image + 1]};
+  return {image * p.num_triangles, (image + 1) * p.num_triangles};
+}
+
+template <bool Shared, class T>
+GLR_FUNC void rasterize_triangle(const RasterizeParams<T>& p, int64_t item, const ItemTarget& target) {
+  ScreenPolygon s;
+  int64_t tiles = 0;
+  if (prepare(p, target, &s)) {
+    if (s.box.width() * s.box.height() <= kSmallBox) {
+      walk<Shared>(p, s, target, s.box);
+    } else {
+      tiles = tiles_of(s.box);
+    }
+  }
+  p.tiles[item] = tiles;
+}
+
 template <class T>
 GLR_KERNEL rasterize_triangles(const RasterizeParams<T>& p) {
-  GLR_FOR_EACH(item, p.num_items) {
-    const ItemTarget target = item_target(p, item);
-    ScreenPolygon s;
-    int64_t tiles = 0;
-    if (prepare(p, target, &s)) {
-      if (s.box.width() * s.box.height() <= kSmallBox) {
-        walk(p, s, target, s.box);
-      } else {
-        tiles = tiles_of(s.box);
-      }
-    }
-    p.tiles[item] = tiles;
-  }
+  GLR_FOR_EACH(item, p.num_items) rasterize_triangle<true>(p, item, item_target(p, item));
 }
 GLR_EXPORT(rasterize_triangles, RasterizeParams)
+
+template <class T>
+GLR_KERNEL rasterize_images(const RasterizeParams<T>& p) {
+  GLR_FOR_EACH(image, p.N) {
+    const ItemRange items = items_of(p, image);
+    const int64_t first = p.item_start ? p.first_triangle[image] : 0;
+    for (int64_t item = items.begin; item < items.end; ++item)
+      rasterize_triangle<false>(p, item, {image, int32_t(first + item - items.begin)});
+  }
+}
+GLR_EXPORT(rasterize_images, RasterizeParams)
 
 // On a GPU a warp shares a tile, each thread with its own columns: neighbouring threads touch neighbouring keys.
 template <class T>
@@ -351,7 +382,7 @@ GLR_KERNEL rasterize_tiles(const RasterizeParams<T>& p) {
     const int64_t across = tiles_across(s.box), row = tile / across;
     const int64_t x0 = s.box.x0 + (tile - row * across) * kTileWidth + lane * columns;
     const int64_t y0 = s.box.y0 + row * kTileHeight;
-    walk(p, s, target, {x0, y0, min(x0 + columns, s.box.x1), min(y0 + kTileHeight, s.box.y1)});
+    walk<true>(p, s, target, {x0, y0, min(x0 + columns, s.box.x1), min(y0 + kTileHeight, s.box.y1)});
   }
 }
 GLR_EXPORT(rasterize_tiles, RasterizeParams)
@@ -361,18 +392,17 @@ GLR_KERNEL rasterize_bands(const RasterizeParams<T>& p) {
   const int64_t bands = (p.H + kBandRows - 1) / kBandRows;
   GLR_FOR_EACH(work, p.N * bands) {
     const int64_t image = work / bands, y0 = work % bands * kBandRows, y1 = min(y0 + kBandRows, p.H);
-    const int64_t first = p.item_start ? p.item_start[image] : image * p.num_triangles;
-    const int64_t end = p.item_start ? p.item_start[image + 1] : first + p.num_triangles;
+    const ItemRange items = items_of(p, image);
     int64_t low = 0, high = p.num_large;  // the first large item of this image
     while (low < high) {
       const int64_t middle = (low + high) / 2;
-      if (p.large[middle] < first) {
+      if (p.large[middle] < items.begin) {
         low = middle + 1;
       } else {
         high = middle;
       }
     }
-    for (; low < p.num_large && p.large[low] < end; ++low) {
+    for (; low < p.num_large && p.large[low] < items.end; ++low) {
       const ItemTarget target = item_target(p, p.large[low]);
       ScreenPolygon s;
       if (!prepare(p, target, &s)) continue;

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from glraster.cuda_kernels.launcher import launch, new_output, params_type, pointer
+from glraster.cuda_kernels.launcher import launch, new_output, params_type, pointer, threads_for
 from glraster.cuda_kernels.upload import to_device
 
 from .corners import order_corners
@@ -141,7 +141,9 @@ class RasterizeCudaContext(RasterizeContext):
             cull=CULL_SIGN[scene.cull],
         )
         if keys.numel() and num_items:
-            launch("rasterize_triangles", params, num_items, scene.pos.dtype, device)
+            threads = threads_for(num_items, device)
+            alone = threads is not None and N % threads == 0  # each thread has as many images as the others
+            launch("rasterize_images" if alone else "rasterize_triangles", params, num_items, scene.pos.dtype, device)
             if by_bands or (by_bands is None and device.type == "cpu"):
                 large = tiles.nonzero()
                 params.large, params.num_large = pointer(large), len(large)

@@ -29,7 +29,7 @@ def deterministic():
 
 def inputs(device, dtype=torch.float32):
     """Views of a sphere in front of and among other triangles, and random attributes and colours."""
-    pos, tri = sphere(3, num_views=2)
+    pos, tri = sphere(4, num_views=2)  # enough triangles for several threads
     clutter, more = soup(0, 2, 200)
     pos, tri = torch.cat([pos, clutter], 1), torch.cat([tri, more + pos.shape[1]])
     generator = torch.Generator().manual_seed(0)
