@@ -76,7 +76,7 @@ def look_up(filter_mode: str, boundary_mode: str, C: int = 3) -> dict[str, torch
     D, shape = (3, (2, 6, 8, 8, C)) if boundary_mode == "cube" else (2, (2, 16, 8, C))
     tex = torch.rand(shape, generator=generator).requires_grad_()
     uv = torch.randn((2, 9, 11, D), generator=generator)
-    uv[1] = 1 + 0.05 * torch.linspace(-1, 1, 11)[:, None] + torch.linspace(-0.5, 0.5, D)
+    uv[1] = 0.6 + 0.05 * torch.linspace(-1, 1, 11)[:, None] + torch.linspace(-0.3, 0.3, D)  # neighbours share texels
     uv.requires_grad_()
     uv_da = (0.1 * torch.randn((2, 9, 11, 2 * D), generator=generator)).requires_grad_()
     out = glraster.texture(tex, uv, uv_da, filter_mode=filter_mode, boundary_mode=boundary_mode)
