@@ -2,13 +2,14 @@
 
 import ctypes
 import functools
+import mmap
 import os
 import sys
 from pathlib import Path
 
 import torch
 
-__all__ = ["HostLibraryError", "advise_huge_pages", "host_library", "host_threads", "run_on_host"]
+__all__ = ["HostLibraryError", "advise_huge_pages", "host_library", "host_threads", "host_zeros", "run_on_host"]
 
 # From the most to the least demanding, with the PyTorch CPU capabilities on which each may run.
 _LEVELS = {"avx512": {"AVX512"}, "avx2": {"AVX512", "AVX2"}, "base": None}
@@ -105,3 +106,12 @@ def advise_huge_pages(tensor: torch.Tensor) -> torch.Tensor:
     if end > start and sys.platform == "linux":
         _libc().madvise(start, end - start, _MADV_HUGEPAGE)
     return tensor
+
+
+def host_zeros(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """A CPU tensor of zeros. Large ones take new memory from the system, which is zero without being written."""
+    nbytes = torch.Size(shape).numel() * dtype.itemsize
+    if nbytes < _HUGE_PAGE or not hasattr(mmap, "MAP_ANONYMOUS"):
+        return torch.zeros(shape, dtype=dtype, device="cpu")
+    memory = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return advise_huge_pages(torch.frombuffer(memory, dtype=dtype).view(shape))

@@ -6,9 +6,9 @@ import torch
 
 from .compiler import Constants
 from .cuda import run_on_cuda
-from .host import advise_huge_pages, host_threads, run_on_host
+from .host import advise_huge_pages, host_threads, host_zeros, run_on_host
 
-__all__ = ["dense", "launch", "new_output", "params_type", "pointer", "threads_for"]
+__all__ = ["dense", "launch", "new_output", "new_zeros", "params_type", "pointer", "threads_for"]
 
 _SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
 
@@ -38,6 +38,11 @@ def new_output(like: torch.Tensor, *shape: int, dtype: torch.dtype | None = None
     """An uninitialized tensor for a kernel to write, on the device (and, unless given, of the dtype) of `like`."""
     tensor = like.new_empty(shape, dtype=dtype)
     return advise_huge_pages(tensor) if tensor.device.type == "cpu" else tensor
+
+
+def new_zeros(like: torch.Tensor, *shape: int) -> torch.Tensor:
+    """A tensor of zeros for a kernel to add to, on the device and of the dtype of `like`."""
+    return host_zeros(shape, like.dtype) if like.device.type == "cpu" else like.new_zeros(shape)
 
 
 def threads_for(count: int, device: torch.device) -> int | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from glraster.cuda_kernels.launcher import dense, launch, new_output, params_type, pointer, threads_for
+from glraster.cuda_kernels.launcher import dense, launch, new_output, new_zeros, params_type, pointer, threads_for
 
 from .checks import check_same, check_tensor
 from .mipmap import MipStack, build_levels, build_levels_bwd, check_max_mip_level, check_tex, level_sizes
@@ -184,7 +184,7 @@ class _Texture(torch.autograd.Function):
         }
         copies = gradient_copies(uv, levels)
         grad_levels = [
-            new_output(level, copies, *level.shape).zero_() if want else None
+            new_zeros(level, copies, *level.shape) if want else None
             for level, want in zip(levels, wanted["levels"], strict=True)
         ]
         _run("bwd", ctx.lookup, uv, uv_da, mip_level_bias, levels, grad_levels, grad_out=dense(grad_out), **grads)

@@ -2,7 +2,7 @@
 
 import torch
 
-from glraster.cuda_kernels.launcher import dense, launch, new_output, params_type, pointer, threads_for
+from glraster.cuda_kernels.launcher import dense, launch, new_output, new_zeros, params_type, pointer, threads_for
 
 from .checks import FLOATS, check_same, check_tensor
 from .mipmap import MAX_SIDE
@@ -81,7 +81,7 @@ class _Texture3d(torch.autograd.Function):
         tex, uvw = ctx.saved_tensors
         want_tex, want_uvw = ctx.needs_input_grad[0], ctx.needs_input_grad[1] and ctx.modes[0] == "linear"
         copies = gradient_copies(uvw, [tex], corners=8)
-        grad_tex = new_output(tex, copies, *tex.shape).zero_() if want_tex else None
+        grad_tex = new_zeros(tex, copies, *tex.shape) if want_tex else None
         grad_uvw = new_output(uvw, *uvw.shape) if want_uvw else None
         grads = {"grad_out": dense(grad_out), "grad_tex": grad_tex, "grad_uvw": grad_uvw}
         _run("texture3d_bwd", tex, uvw, *ctx.modes, copies=copies, **grads)
