@@ -87,9 +87,9 @@ def test_compiles_and_takes_the_structs(nvcc, emulation_folder, tmp_path, archit
 @pytest.mark.parametrize("file", sorted(FOLDER.glob("*.cu")), ids=lambda file: file.stem)
 def test_nvrtc_compiles(nvrtc, file, deterministic):
     """Without the headers of the host: every file, one kernel forward and one backward, as machine code and as PTX."""
-    names = {"rasterize": ["rasterize_tiles"], "upload": ["upload_integers"]}
+    names = {"rasterize": ["rasterize_tiles"], "upload": ["upload_integers"], "corners": ["corners_order"]}
     names |= {"texture": ["texture_mipmap_fwd", "texture_mipmap_bwd"]}
-    constants = (("TEXTURE_BOUNDARY", "WRAP"), ("TEXTURE_CHANNELS", 3)) if "texture" in file.stem else ()
+    constants = (("TEXTURE_BOUNDARY", "WRAP"), ("TEXTURE_CHANNELS", 4)) if "texture" in file.stem else ()
     for name in names.get(file.stem, [f"{file.stem}_fwd", f"{file.stem}_bwd"]):
         for suffix, target in (("f32", "sm_90"), ("f64", "compute_75")):
             kernel = Kernel(name, suffix, param_structs()[file.stem].__name__, constants, deterministic)
