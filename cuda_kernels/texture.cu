@@ -140,20 +140,6 @@ GLR_KERNEL texture_image(const TextureParams<T>& p) {
   }
 }
 
-// Gradients of a span's arguments.
-template <Boundary B, class T>
-struct SpanGrads {
-  static constexpr int D = Coordinates<B, T>::D;
-  T s[kSpan], t[kSpan];  // of the current sample's point
-  T uv[D][kSpan], axis[D][kSpan], level[kSpan];
-
-  GLR_MEMBER void clear(int32_t count) {
-    for (int d = 0; d < D; ++d)
-      for (int32_t j = 0; j < count; ++j) uv[d][j] = axis[d][j] = T(0);
-    for (int32_t j = 0; j < count; ++j) level[j] = T(0);
-  }
-};
-
 // Where other threads add as well. Neighbours with one footprint, as in magnified textures, gather their sums.
 template <class V, Boundary B, class T>
 GLR_FUNC void add_together(T* level, const Footprint<T>& f, const T* grad_out, int64_t C) {
@@ -193,12 +179,7 @@ GLR_STEP void add_to_texels(const TextureParams<T>& p, const PixelSpan& span, co
   }
 }
 
-// sum_c grad_out[c] sample[c] of a span's samples, and its derivatives by the weights x1 and y1.
-template <class T>
-struct SpanSampleGrads {
-  T value[kSpan], by_x[kSpan], by_y[kSpan];
-};
-
+// d sample / d footprint.
 template <int K, Boundary B, class T>
 GLR_STEP void read_texels_bwd(const TextureParams<T>& p, const PixelSpan& span, const SpanLevels<T>& levels,
                               int32_t upper, const SpanFootprints<T>& prints, SpanSampleGrads<T>* grads) {
@@ -230,77 +211,6 @@ GLR_STEP void read_texels_bwd(const TextureParams<T>& p, const PixelSpan& span, 
     }
     grads->value[j] = value, grads->by_x[j] = by_x, grads->by_y[j] = by_y;
   }
-}
-
-// d sample / d (s, t, level), added up over the two levels of a sample.
-template <Filter F, Boundary B, class T>
-GLR_FUNC void find_footprints_bwd(const PixelSpan& span, const SpanLevels<T>& levels, int32_t upper,
-                                  const SpanFootprints<T>& prints, const SpanSampleGrads<T>& samples,
-                                  SpanGrads<B, T>* grads) {
-  for (int32_t j = 0; j < span.count; ++j) {
-    grads->s[j] += prints.factor[j] * prints.x.slope[j] * samples.by_x[j];
-    grads->t[j] += prints.factor[j] * prints.y.slope[j] * samples.by_y[j];
-  }
-  for (int32_t j = 0; F == MIPMAP && j < span.count; ++j) {
-    const T by_level = levels.fraction[j] > T(0) ? samples.value[j] * levels.share[j] : T(0);
-    grads->level[j] += upper ? by_level : -by_level;
-  }
-}
-
-// d (s, t) / d (uv, axis) of sample k.
-template <Filter F, Boundary B, class T>
-GLR_FUNC void find_points_bwd(const TextureParams<T>& p, const PixelSpan& span, const SpanLevels<T>& levels, int32_t k,
-                              const SpanPoints<T>& points, SpanGrads<B, T>* grads) {
-  const bool several = F == MIPMAP && levels.max_count > 1;
-  for (int32_t j = 0; j < span.count; ++j) {
-    if (B == CUBE && points.face[j] < 0) continue;
-    const Coordinates<B, T> uv = several ? coordinates_at<B>(p.uv, p.uv_da, span.first + j, levels.samples(j), k)
-                                         : coordinates_at<B>(p.uv, span.first + j);
-    const Coordinates<B, T> grad = point_bwd(uv, points.face[j], grads->s[j], grads->t[j]);
-    for (int d = 0; d < uv.D; ++d) {
-      grads->uv[d][j] += grad.at[d];
-      if (several) grads->axis[d][j] += sample_position(levels.samples(j), k) * grad.at[d];
-    }
-  }
-}
-
-// d (level, axis) / d (uv_da, uv). Pixels where that is not finite receive nothing from it.
-template <Boundary B, bool Anisotropic, class T>
-GLR_FUNC void find_levels_bwd(const TextureParams<T>& p, const PixelSpan& span, const SpanLevels<T>& levels,
-                              SpanGrads<B, T>* grads) {
-  constexpr int D = Coordinates<B, T>::D;
-  T grad_da[kSpan][2 * D];
-  for (int32_t j = 0; j < span.count; ++j) {
-    const int64_t pixel = span.first + j;
-    const Coordinates<B, T> uv = coordinates_at<B>(p.uv, pixel);
-    const T* da = p.uv_da + pixel * 2 * D;
-    const TexelJacobian<T> jacobian = base_jacobian(p, uv, pixel);
-    const PixelEllipse<T> e = pixel_ellipse(jacobian);
-    Coordinates<B, T> grad_uv;
-    for (int d = 0; d < D; ++d) grad_uv.at[d] = grads->uv[d][j];
-    T sum_da[2 * D] = {};
-    EllipseGrad<T> grad_e;
-    if (Anisotropic) {
-      const SampleAxis<T> samples = levels.samples(j);
-      T axis_x = T(0), axis_y = T(0);  // gradient of the axis in the pixel, which uv_da carries to the texture
-      for (int d = 0; d < D; ++d) {
-        const T grad_axis = grads->axis[d][j];
-        axis_x += da[d * 2] * grad_axis, axis_y += da[d * 2 + 1] * grad_axis;
-        sum_da[d * 2] = samples.x * grad_axis, sum_da[d * 2 + 1] = samples.y * grad_axis;
-      }
-      grad_e = mip_level_bwd(e, filter_width(jacobian, e, p.max_anisotropy), grads->level[j]);
-      place_samples_bwd(e, samples, axis_x, axis_y, &grad_e);
-    } else {
-      grad_e = mip_level_bwd(e, FilterWidth<T>{e.lambda, false}, grads->level[j]);
-    }
-    jacobian_bwd(uv, da, T(p.w), T(p.h), pixel_ellipse_bwd(jacobian, grad_e), grad_uv.at, sum_da);
-    T finite = T(0);  // or NaN
-    for (int d = 0; d < D; ++d) finite += T(0) * (grad_uv.at[d] + sum_da[d * 2] + sum_da[d * 2 + 1]);
-    for (int d = 0; d < D; ++d) grads->uv[d][j] = finite == T(0) ? grad_uv.at[d] : grads->uv[d][j];
-    for (int d = 0; d < 2 * D; ++d) grad_da[j][d] = finite == T(0) ? sum_da[d] : T(0);
-  }
-  for (int32_t i = 0; p.grad_uv_da && i < span.count * 2 * D; ++i)
-    p.grad_uv_da[span.first * 2 * D + i] = grad_da[i / (2 * D)][i % (2 * D)];
 }
 
 template <int K, Boundary B, class T>
@@ -348,6 +258,7 @@ GLR_KERNEL texture_image_bwd(const TextureParams<T>& p) {
     for (int32_t k = 0; k < levels.max_count; ++k) {
       find_points<F, B>(p, span, levels, k, &points);
       MOVE_CHANNELS(skip_zero_gradients, p, span, &points);
+      if (!any_is_read(points, span.count)) continue;
       if (F == NEAREST) {
         find_nearest<B>(p, span, points, &prints);
         MOVE_CHANNELS(read_nearest_bwd, p, span, prints);
