@@ -44,7 +44,9 @@ def antialias(
         color: [N, H, W, C] float32 or float64.
         rast: [N, H, W, 4] from `rasterize`, same dtype and device.
         pos: the clip-space positions given to `rasterize`: [N, V, 4], or [V, 4] (shared by all images).
-        tri: [T, 3] int32 vertex indices.
+        tri: [T, 3] int32 vertex indices. Two triangles share an edge where they share the indices of its ends: vertices
+            that differ in nothing but, say, their texture coordinates must be one vertex here, or every seam counts as
+            a silhouette (see `interpolate` for giving them coordinates of their own).
         topology_hash: `antialias_construct_topology_hash(tri)`, to save the time where `tri` stays the same.
         pos_gradient_boost: factor of the gradient that reaches `pos`.
 
@@ -60,7 +62,7 @@ def antialias(
     Source: Laine et al., "Modular Primitives for High-Performance Differentiable Rendering", 2020, section 3.5.
     """
     op = "antialias"
-    color = check_tensor(op, "color", color, "float [N, H, W, C]", shapes=[(None,) * 4], dtypes=FLOATS)
+    color = check_tensor(op, "color", color, "float32 or float64 [N, H, W, C]", shapes=[(None,) * 4], dtypes=FLOATS)
     N, H, W, _ = color.shape
     same = {"dtypes": (color.dtype,), "device": color.device}
     kind = str(color.dtype).removeprefix("torch.")
@@ -71,7 +73,7 @@ def antialias(
         check_same(op, "the minibatch", pos=pos.shape[0], color=N)
     tri = check_tensor(op, "tri", tri, "int32 [T, 3]", shapes=[(None, 3)], dtypes=(torch.int32,), device=color.device)
     try:
-        boost = float(pos_gradient_boost)
+        boost = float(pos_gradient_boost if not isinstance(pos_gradient_boost, str) else None)
     except (TypeError, ValueError):
         raise TypeError(f"{op}(): pos_gradient_boost must be a number, got {pos_gradient_boost!r}") from None
     if topology_hash is None:

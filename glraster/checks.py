@@ -42,12 +42,15 @@ def check_tensor(
     """
     where = f" on {device}" if device is not None else ""
     if not isinstance(value, torch.Tensor):
-        raise TypeError(f"{op}(): {name} must be a tensor, {need}{where}, got {type(value).__name__}")
+        cure = ": use torch.from_numpy()" if type(value).__name__ == "ndarray" else ""
+        raise TypeError(f"{op}(): {name} must be a tensor, {need}{where}, got {type(value).__name__}{cure}")
     error = _first_error(value, shapes, dtypes, device)
     if error is not None:  # the words are put together only now: they take longer than the checks
         got = f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)} on {value.device}"
         layout = "" if value.layout == torch.strided else f" ({value.layout})"
-        raise error(f"{op}(): {name} must be {need}{where}, got {got}{layout}")
+        converts = not layout and value.dtype.is_floating_point == dtypes[0].is_floating_point
+        cure = f": use {name}.to({dtypes[0]})" if converts and value.dtype not in dtypes else ""
+        raise error(f"{op}(): {name} must be {need}{where}, got {got}{layout}{cure}")
     return dense(value)
 
 

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 
 from .doctor import Finding, examine, healthy
 
@@ -23,6 +24,7 @@ _MARKS = {"ok": ("ok", "green"), "absent": ("--", "yellow"), "broken": ("!!", "r
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a subcommand; returns the exit code of the process."""
     parser = argparse.ArgumentParser(prog="glraster", description="Differentiable rasterization for PyTorch.")
+    parser.add_argument("--version", action="version", version=f"glraster {version('glraster')}")
     commands = parser.add_subparsers(dest="command", required=True)
     doctor = commands.add_parser(
         "doctor",

@@ -176,7 +176,7 @@ class RasterizeGLContext(RasterizeContext):
 
     Raises:
         RuntimeError: no headless OpenGL context can be had on this machine, and the device is 'cpu'; says why.
-        TypeError: egl_device is neither an index nor a name.
+        TypeError: egl_device is neither an index nor a name; output_db is a device.
         ValueError: a device or mode of another kind.
     """
 
@@ -188,6 +188,8 @@ class RasterizeGLContext(RasterizeContext):
         *,
         egl_device: int | str | None = None,
     ):
+        if isinstance(output_db, (str, torch.device)):  # RasterizeCudaContext takes the device first
+            raise TypeError(f"RasterizeGLContext(): output_db must be a bool, got {output_db!r}: pass it as device=")
         super().__init__(device)
         if mode not in ("automatic", "manual"):
             raise ValueError(f"RasterizeGLContext(): mode must be 'automatic' or 'manual', got {mode!r}")

@@ -34,7 +34,9 @@ def interpolate(
     Args:
         attr: [V, A], [1, V, A] (both shared by all images) or [N, V, A], float32 or float64.
         rast: [N, H, W, 4] from `rasterize`, same dtype and device. May have been flipped or resampled since.
-        tri: [T, 3] int32 vertex indices.
+        tri: [T, 3] int32 indices into `attr`: those of `rasterize`, or another list of as many triangles, by which an
+            attribute can have seams where the surface has none (texture coordinates). Triangles with an index out of
+            range give zeros.
         rast_db: [N, H, W, 4] from `rasterize`; needed only with `diff_attrs`.
         diff_attrs: indices of the attributes to differentiate (negative ones count from the end), or 'all'.
 
@@ -51,7 +53,8 @@ def interpolate(
     Source: perspective-correct barycentric interpolation; the chain rule.
     """
     op = "interpolate"
-    rast = check_tensor(op, "rast", rast, "float [N, H, W, 4]", shapes=[(None, None, None, 4)], dtypes=FLOATS)
+    need = "float32 or float64 [N, H, W, 4]"
+    rast = check_tensor(op, "rast", rast, need, shapes=[(None, None, None, 4)], dtypes=FLOATS)
     same = {"dtypes": (rast.dtype,), "device": rast.device}
     kind = str(rast.dtype).removeprefix("torch.")
     need = f"{kind} [V, A], [1, V, A] or [N, V, A]"

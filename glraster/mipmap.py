@@ -70,7 +70,7 @@ def texture_construct_mip(
 
 def check_tex(op: str, tex: object, cube_mode: bool) -> torch.Tensor:
     """Checks a texture's shape and returns it as a contiguous tensor."""
-    need = "float [N or 1, 6, s, s, C]" if cube_mode else "float [N or 1, h, w, C]"
+    need = "float32 or float64 [N or 1, 6, s, s, C]" if cube_mode else "float32 or float64 [N or 1, h, w, C]"
     shape = (None, 6, None, None, None) if cube_mode else (None,) * 4
     tex = check_tensor(op, "tex", tex, need, shapes=[shape], dtypes=FLOATS)
     h, w = tex.shape[-3:-1]

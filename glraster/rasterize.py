@@ -86,7 +86,7 @@ def make_scene(op, glctx, pos, tri, resolution, ranges, cull, validate) -> tuple
     device = glctx.device
     shapes = [(None, None, 4), (None, 4)]
     pos = check_tensor(
-        op, "pos", pos, "float [N, V, 4], or [V, 4] with ranges", shapes=shapes, dtypes=FLOATS, device=device
+        op, "pos", pos, "float32 or float64 [N, V, 4] (with ranges [V, 4])", shapes=shapes, dtypes=FLOATS, device=device
     )
     tri = check_tensor(op, "tri", tri, "int32 [T, 3]", shapes=[(None, 3)], dtypes=(torch.int32,), device=device)
     if tri.shape[0] > MAX_TRIANGLES:

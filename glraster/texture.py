@@ -65,6 +65,7 @@ def texture(
         mip_level_bias: [N, H, W], added to the level.
         mip: levels to use instead of building them from `tex`: `texture_construct_mip(tex)`, which saves time where
             `tex` stays the same, or a list of level tensors 1..k of one's own, each half the size of the one before.
+            Ignored where no mip level is chosen, as with 'auto' without `uv_da` and `mip_level_bias`.
         filter_mode: 'nearest', 'linear', 'linear-mipmap-nearest', 'linear-mipmap-linear', 'anisotropic', or 'auto':
             'linear-mipmap-linear' if `uv_da` or `mip_level_bias` is given, else 'linear'.
         boundary_mode: 'wrap', 'clamp', 'zero' (texels outside read zero) or 'cube'.
@@ -102,7 +103,8 @@ def texture(
     if lookup.filter_mode in ("nearest", "linear"):
         return _Texture.apply(lookup, uv, None, None, tex)
     if uv_da is not None:
-        uv_da = check_tensor(op, "uv_da", uv_da, f"{kind} {[*image, 2 * D]}", shapes=[(*image, 2 * D)], **same)
+        need = f"{kind} {[*image, 2 * D]} (interpolate() needs diff_attrs for it)"
+        uv_da = check_tensor(op, "uv_da", uv_da, need, shapes=[(*image, 2 * D)], **same)
     if mip_level_bias is not None:
         bias = mip_level_bias
         mip_level_bias = check_tensor(op, "mip_level_bias", bias, f"{kind} {list(image)}", shapes=[image], **same)

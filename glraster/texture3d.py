@@ -55,7 +55,7 @@ def texture3d(
         raise ValueError(f"{op}(): filter_mode must be one of {FILTER_MODES}, got {filter_mode!r}")
     if boundary_mode not in VOLUME_BOUNDARY_MODES:
         raise ValueError(f"{op}(): boundary_mode must be one of {VOLUME_BOUNDARY_MODES}, got {boundary_mode!r}")
-    need = "float [N or 1, D, h, w, C]"
+    need = "float32 or float64 [N or 1, D, h, w, C]"
     tex = check_tensor(op, "tex", tex, need, shapes=[(None,) * 5], dtypes=FLOATS)
     if not all(0 < side <= MAX_SIDE for side in tex.shape[1:4]):
         raise ValueError(f"{op}(): tex must be {need} with sides from 1 to {MAX_SIDE}, got {list(tex.shape)}")

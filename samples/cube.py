@@ -76,7 +76,9 @@ def main() -> None:
         found = draw(glctx, mvp, corners, colors, tri, 256)
         truth = draw(glctx, mvp, target, target_colors, tri, 256)
         given = draw(glctx, mvp, target, target_colors, tri, args.resolution)
-    pictures.save(Path(args.out) / "cube.png", pictures.grid([first, found, truth, pictures.enlarge(given, 256)]))
+    path = Path(args.out) / "cube.png"
+    pictures.save(path, pictures.grid([first, found, truth, pictures.enlarge(given, 256)]))
+    print(f"Wrote {path}.")
 
 
 if __name__ == "__main__":

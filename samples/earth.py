@@ -19,7 +19,7 @@ import imageio.v3 as imageio
 import pictures
 import procedural
 import torch
-from options import make_context, make_parser, positive
+from options import existing_file, make_context, make_parser, positive
 from tqdm import trange
 
 import glraster as dr
@@ -56,7 +56,7 @@ def psnr(guess, truth):
 
 def main() -> None:
     parser = make_parser(__doc__, out="out/earth")
-    parser.add_argument("--texture", help="a world map to use instead of a made-up planet")
+    parser.add_argument("--texture", type=existing_file, help="a world map to use instead of a made-up planet")
     parser.add_argument("--size", type=positive, default=512, help="texels along a side (default: 512)")
     parser.add_argument("--mip", nargs="?", const="anisotropic", choices=list(FILTERS)[1:], help="prefilter the guess")
     parser.add_argument("--resolution", type=positive, default=256, help="pixels along a side (default: 256)")
@@ -64,6 +64,8 @@ def main() -> None:
     parser.add_argument("--max-iter", type=positive, default=600, help="iterations (default: 600)")
     parser.add_argument("--seed", type=int, default=0, help="of the planet and the views (default: 0)")
     args = parser.parse_args()
+    if args.mip and args.size & (args.size - 1):
+        parser.error(f"--size must be a power of two with --mip, got {args.size}")
     glctx = make_context(args)
     generator = torch.Generator().manual_seed(args.seed)
     truth = load_texture(args.texture, args.size) if args.texture else procedural.planet(args.size, args.seed)

@@ -16,7 +16,7 @@ import meshes
 import pictures
 import procedural
 import torch
-from options import make_context, make_parser, positive
+from options import existing_file, make_context, make_parser, positive
 from torch.nn.functional import normalize
 from tqdm import trange
 
@@ -52,7 +52,7 @@ def rmse(guess, truth):
 
 def main() -> None:
     parser = make_parser(__doc__, out="out/envphong")
-    parser.add_argument("--mesh", help="any mesh file to use instead of the bear")
+    parser.add_argument("--mesh", type=existing_file, help="any mesh file to use instead of the bear")
     parser.add_argument("--size", type=positive, default=64, help="texels along a side of a cube face (default: 64)")
     parser.add_argument("--resolution", type=positive, default=192, help="pixels along a side (default: 192)")
     parser.add_argument("--max-iter", type=positive, default=600, help="iterations (default: 600)")

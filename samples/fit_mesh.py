@@ -93,7 +93,8 @@ def show(glctx, mesh, mvps, size=384) -> torch.Tensor:
 
 def main() -> None:
     parser = options.make_parser(__doc__, out="out/fit_mesh")
-    parser.add_argument("--mesh", help="target: any file that trimesh reads (default: a procedural bear)")
+    mesh = "target: any file that trimesh reads (default: a procedural bear)"
+    parser.add_argument("--mesh", type=options.existing_file, help=mesh)
     parser.add_argument("--max-iter", type=options.positive, default=1500)
     parser.add_argument("--views", type=options.positive, default=48, help="pictures of the target")
     parser.add_argument("--batch", type=options.positive, default=6, help="pictures per iteration")

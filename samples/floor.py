@@ -32,6 +32,7 @@ def main(argv: list[str] | None = None) -> torch.Tensor:
         halves.append(torch.where(rast[..., 3:] > 0, color, sky)[0, :180])
     picture = torch.cat(halves, 1)
     save(f"{args.out}/floor.png", picture)
+    print(f"Wrote {args.out}/floor.png.")
     return picture
 
 

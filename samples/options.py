@@ -1,6 +1,7 @@
 """The command line that all samples share: --device, --context, --out."""
 
 import argparse
+import os
 
 import torch
 
@@ -12,7 +13,7 @@ def make_parser(doc: str, out: str, context: str | None = "software") -> argpars
 
     Args:
         doc: the sample's docstring, shown by --help.
-        out: default of --out.
+        out: default of --out: a picture, or a folder for several files.
         context: default of --context; None means gl where OpenGL is to be had, else software.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -23,7 +24,8 @@ def make_parser(doc: str, out: str, context: str | None = "software") -> argpars
     parser.add_argument(
         "--context", choices=["gl", "software"], default=context, help=f"rasterizer (default: {default})"
     )
-    parser.add_argument("--out", default=out, help=f"where the results go (default: {out})")
+    kind, what = (picture, "picture to write") if os.path.splitext(out)[1] else (str, "folder for the results")
+    parser.add_argument("--out", type=kind, default=out, help=f"{what} (default: {out})")
     return parser
 
 
@@ -44,6 +46,20 @@ def positive(text: str) -> int:
     if (value := int(text)) < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
     return value
+
+
+def picture(name: str) -> str:
+    """The `type=` of options that name a picture to write."""
+    if not name.lower().endswith((".png", ".jpg", ".jpeg")):
+        raise argparse.ArgumentTypeError(f"{name!r} is no picture: it must end in .png or .jpg")
+    return name
+
+
+def existing_file(name: str) -> str:
+    """The `type=` of options that name a file to read."""
+    if not os.path.isfile(name):
+        raise argparse.ArgumentTypeError(f"there is no file {name!r}")
+    return name
 
 
 def _device(name: str) -> torch.device:

@@ -92,6 +92,7 @@ def main() -> None:
         upper = torch.cat([draw(material, 512) for material in (truth, guess, fit)])
         lower = torch.cat([composite([layer], 512) for layer in layers(glctx, eye, mesh, truth[part], 512, 3)])
     pictures.save(args.out, pictures.grid([upper, lower]))
+    print(f"Wrote {args.out}.")
 
 
 if __name__ == "__main__":

@@ -79,6 +79,7 @@ def main() -> None:
     with torch.no_grad():
         rows = [draw(glctx, cube, row, 160) for row in torch.stack(columns[:8], dim=1)]
     pictures.save(args.out, pictures.grid(rows))
+    print(f"Wrote {args.out}.")
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ def golden():
     def load(name: str) -> dict:
         path = SHARED / "golden" / f"{name}.npz"
         if not path.exists():
-            pytest.skip("shared/golden is not here")
+            pytest.skip("the recorded results, ../shared/golden, are not part of the repository")
         data = np.load(path)
         return {key: data[key].item() if data[key].ndim == 0 else torch.from_numpy(data[key]) for key in data.files}
 

@@ -314,7 +314,7 @@ COLOR, RAST, POS = (t.float() for t in pair(0.25, 1, False))
 HASH = antialias_construct_topology_hash(ONE)
 ERRORS = {
     "color type": (TypeError, "color must be a tensor", {"color": COLOR.numpy()}),
-    "color dtype": (TypeError, "color must be float .* got uint8", {"color": COLOR.byte()}),
+    "color dtype": (TypeError, "color must be float32 or float64 .* got uint8", {"color": COLOR.byte()}),
     "color rank": (ValueError, r"color must be .* got float32 \[1, 2, 1\]", {"color": COLOR[0]}),
     "rast type": (TypeError, "rast must be a tensor", {"rast": None}),
     "rast dtype": (TypeError, "rast must be float32 .* got float64", {"rast": RAST.double()}),

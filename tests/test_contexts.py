@@ -234,3 +234,9 @@ def _in_threads(work, count):
         if isinstance(result, Exception):
             raise result
     return results
+
+
+@pytest.mark.parametrize("given", ["cuda", "cpu", torch.device("cpu")])
+def test_a_device_in_place_of_output_db_is_an_error(given):
+    with pytest.raises(TypeError, match=r"output_db must be a bool, got .*: pass it as device="):
+        glraster.RasterizeGLContext(given)

@@ -220,7 +220,7 @@ ERRORS = {
     "attr rank": (ValueError, r"attr must be .* got float32 \[5\]", {"attr": ATTR[0, 0]}),
     "attr minibatch": (ValueError, "minibatch must agree, got 3 in attr, 2 in rast", {"attr": ATTR[[0, 1, 1]]}),
     "rast type": (TypeError, "rast must be a tensor", {"rast": None}),
-    "rast dtype": (TypeError, "rast must be float .* got int32", {"rast": RAST.int()}),
+    "rast dtype": (TypeError, "rast must be float32 or float64 .* got int32", {"rast": RAST.int()}),
     "rast size": (ValueError, r"rast must be .* got float32 \[2, 6, 9, 3\]", {"rast": RAST[..., :3]}),
     "rast rank": (ValueError, r"rast must be .* got float32 \[6, 9, 4\]", {"rast": RAST[0]}),
     "tri type": (TypeError, "tri must be a tensor", {"tri": TRI.tolist()}),

@@ -259,9 +259,11 @@ POS, TRI = torch.tensor([CORNERS]), triangles([0, 1, 2])
 RANGES = torch.tensor([[0, 1]], dtype=torch.int32)
 ERRORS = {
     "pos type": (TypeError, "pos must be a tensor", {"pos": np.zeros((1, 3, 4), np.float32)}),
-    "pos dtype": (TypeError, "pos must be float .* got int32 ", {"pos": POS.int()}),
-    "pos half": (TypeError, "pos must be float .* got float16 ", {"pos": POS.half()}),
-    "pos layout": (TypeError, "pos must be float .*sparse", {"pos": POS.to_sparse()}),
+    "pos dtype": (TypeError, "pos must be float32 or float64 .* got int32 ", {"pos": POS.int()}),
+    "pos array": (TypeError, r"got ndarray: use torch.from_numpy\(\)$", {"pos": POS.numpy()}),
+    "tri convertible": (TypeError, r"got int64 .* on cpu: use tri.to\(torch.int32\)$", {"tri": TRI.long()}),
+    "pos half": (TypeError, "pos must be float32 or float64 .* got float16 ", {"pos": POS.half()}),
+    "pos layout": (TypeError, "pos must be float32 or float64 .*sparse", {"pos": POS.to_sparse()}),
     "pos device": (ValueError, "pos must be .* on meta", {"pos": POS.to("meta")}),
     "pos rank": (ValueError, r"pos must be .* got float32 \[1, 1, 3, 4\]", {"pos": POS[None]}),
     "pos size": (ValueError, r"pos must be .* got float32 \[1, 3, 3\]", {"pos": POS[..., :3]}),
