@@ -44,6 +44,24 @@ GLR_FUNC T* grad_texels_of(const TextureParams<T>& p, int32_t k, int64_t image) 
   return p.grad_level[k] + (copy * p.M + (p.M > 1 ? image : 0)) * p.level_size[k];
 }
 
+// The level that each pixel of a span reads, or its gradients; found once where it is the same for all of them.
+template <class T, bool Grad>
+struct LevelTexels {
+  const TextureParams<T>& p;
+  const PixelSpan& span;
+  const SpanLevels<T>& levels;
+  int32_t upper;
+  T* first;
+
+  GLR_MEMBER LevelTexels(const TextureParams<T>& p, const PixelSpan& span, const SpanLevels<T>& levels, int32_t upper)
+      : p(p), span(span), levels(levels), upper(upper), first(find(0)) {}
+  GLR_MEMBER T* find(int32_t j) const {
+    const int32_t k = levels.lower[j] + upper;
+    return Grad ? grad_texels_of(p, k, span.image) : const_cast<T*>(texels_of(p, k, span.image));
+  }
+  GLR_MEMBER T* operator()(int32_t j) const { return levels.alike ? first : find(j); }
+};
+
 // The steps that move channels. Their number C is known to the compiler where K > 0; wrapped texels are clamped ones.
 #ifdef TEXTURE_CHANNELS  // on a GPU, where every case is compiled by itself when it is first needed
 #define MOVE_CHANNELS(step, ...) step<TEXTURE_CHANNELS, B>(__VA_ARGS__)
@@ -67,14 +85,15 @@ GLR_FUNC T* grad_texels_of(const TextureParams<T>& p, int32_t k, int64_t image) 
   } while (false)
 #endif
 
-// Starts to bring the texels that pixels read of a level, or their gradients, into the cache.
+// Starts to bring the texels that pixels read of a level, or their gradients, into the cache: every `step`th of the
+// four. The two of a row are mostly in one line; looking ahead for both pays where a miss costs twice, in gradients.
 template <bool Grad, class T>
 GLR_FUNC void prefetch_texels(const TextureParams<T>& p, const PixelSpan& span, const SpanLevels<T>& levels,
-                              int32_t upper, const SpanFootprints<T>& prints, int32_t texels) {
+                              int32_t upper, const SpanFootprints<T>& prints, int32_t step) {
+  const LevelTexels<T, Grad> texels_at(p, span, levels, upper);
   for (int32_t j = 0; j < span.count; ++j) {
-    const int32_t k = levels.lower[j] + upper;
-    const T* level = Grad ? grad_texels_of(p, k, span.image) : texels_of(p, k, span.image);
-    for (int i = 0; level && i < texels; ++i) prefetch<Grad>(level + prints.texel[i][j]);
+    const T* level = texels_at(j);
+    for (int i = 0; level && i < 4; i += step) prefetch<Grad>(level + prints.texel[i][j]);
   }
 }
 
@@ -84,13 +103,14 @@ GLR_STEP void read_texels(const TextureParams<T>& p, const PixelSpan& span, cons
                           const SpanFootprints<T>& prints, bool first) {
   using V = Channels<K, T>;
   const int64_t C = K > 0 ? K : p.C;
+  const LevelTexels<T, false> texels_at(p, span, levels, upper);
   for (int32_t j = 0; j < span.count; ++j) {
     T* out = p.out + (span.first + j) * C;
     if (!prints.read[j]) {
       for (int64_t c = 0; first && c < C; ++c) out[c] = T(0);
       continue;
     }
-    const T* level = texels_of(p, levels.lower[j] + upper, span.image);
+    const T* level = texels_at(j);
     const Footprint<T> f = prints.get(j);
     const T* texel[4];
     bool zero[4];
@@ -127,13 +147,13 @@ GLR_KERNEL texture_image(const TextureParams<T>& p) {
       find_points<F, B>(p, span, levels, k, &points);
       if (F == NEAREST) {
         find_nearest<B>(p, span, points, &prints);
-        prefetch_texels<false>(p, span, levels, 0, prints, 1);
+        prefetch_texels<false>(p, span, levels, 0, prints, 4);
         MOVE_CHANNELS(read_nearest, p, span, prints);
         continue;
       }
       for (int32_t upper = 0; upper <= levels.between; ++upper) {
         find_footprints<F, B>(p, span, levels, upper, points, &prints);
-        prefetch_texels<false>(p, span, levels, upper, prints, 4);
+        prefetch_texels<false>(p, span, levels, upper, prints, 2);
         MOVE_CHANNELS(read_texels, p, span, levels, upper, prints, k + upper == 0);
       }
     }
@@ -160,8 +180,9 @@ GLR_STEP void add_to_texels(const TextureParams<T>& p, const PixelSpan& span, co
                             int32_t upper, const SpanFootprints<T>& prints) {
   using V = Channels<K, T>;
   const int64_t C = K > 0 ? K : p.C;
+  const LevelTexels<T, true> grads_at(p, span, levels, upper);
   for (int32_t j = 0; j < span.count; ++j) {
-    T* level = grad_texels_of(p, levels.lower[j] + upper, span.image);
+    T* level = grads_at(j);
     if (!level || !prints.read[j]) continue;
     const Footprint<T> f = prints.get(j);
     const T* grad_out = p.grad_out + (span.first + j) * C;
@@ -185,10 +206,11 @@ GLR_STEP void read_texels_bwd(const TextureParams<T>& p, const PixelSpan& span, 
                               int32_t upper, const SpanFootprints<T>& prints, SpanSampleGrads<T>* grads) {
   using V = Channels<K, T>;
   const int64_t C = K > 0 ? K : p.C;
+  const LevelTexels<T, false> texels_at(p, span, levels, upper);
   for (int32_t j = 0; j < span.count; ++j) {
     T value = T(0), by_x = T(0), by_y = T(0);
     if (prints.read[j]) {
-      const T* level = texels_of(p, levels.lower[j] + upper, span.image);
+      const T* level = texels_at(j);
       const Footprint<T> f = prints.get(j);
       const T x1 = prints.x.weight1[j], y1 = prints.y.weight1[j];
       const T* grad_out = p.grad_out + (span.first + j) * C;
@@ -267,9 +289,9 @@ GLR_KERNEL texture_image_bwd(const TextureParams<T>& p) {
       for (int32_t j = 0; j < span.count; ++j) grads.s[j] = grads.t[j] = T(0);
       for (int32_t upper = 0; upper <= levels.between; ++upper) {
         find_footprints<F, B>(p, span, levels, upper, points, &prints);
-        prefetch_texels<true>(p, span, levels, upper, prints, 4);
+        prefetch_texels<true>(p, span, levels, upper, prints, 1);
         if (by_coordinates) {
-          prefetch_texels<false>(p, span, levels, upper, prints, 4);
+          prefetch_texels<false>(p, span, levels, upper, prints, 1);
           MOVE_CHANNELS(read_texels_bwd, p, span, levels, upper, prints, &samples);
           find_footprints_bwd<F>(span, levels, upper, prints, samples, &grads);
         }

@@ -13,6 +13,7 @@ struct SpanLevels {
   int32_t lower[kSpan], count[kSpan];
   T fraction[kSpan], share[kSpan], axis_x[kSpan], axis_y[kSpan];
   int32_t max_count;  // of the pixel that takes the most samples
+  bool alike;         // whether `lower` is the same for all pixels
   int32_t between;    // whether any pixel reads a second level
 
   GLR_MEMBER SampleAxis<T> samples(int32_t j) const { return {count[j], axis_x[j], axis_y[j]}; }
@@ -119,7 +120,7 @@ GLR_FUNC TexelJacobian<T> base_jacobian(const Params& p, const Coordinates<B, T>
 
 template <Filter F, Boundary B, class Params, class T>
 GLR_FUNC void find_levels(const Params& p, const PixelSpan& span, SpanLevels<T>* levels) {
-  levels->max_count = 1, levels->between = 0;
+  levels->max_count = 1, levels->between = 0, levels->alike = true;
   for (int32_t j = 0; F != MIPMAP && j < span.count; ++j) levels->lower[j] = 0;
   if (F != MIPMAP) return;
   T level[kSpan];
@@ -152,7 +153,12 @@ GLR_FUNC void find_levels(const Params& p, const PixelSpan& span, SpanLevels<T>*
     levels->lower[j] = int32_t(clamped);
     levels->fraction[j] = (clamped - T(levels->lower[j])) * scale;
   }
-  for (int32_t j = 0; j < span.count; ++j) levels->between |= levels->fraction[j] > T(0);
+  int32_t differing = 0;
+  for (int32_t j = 0; j < span.count; ++j) {
+    levels->between |= levels->fraction[j] > T(0);
+    differing |= levels->lower[j] ^ levels->lower[0];
+  }
+  levels->alike = !differing;
 }
 
 // d (level, axis) / d (uv_da, uv). Pixels where that is not finite receive nothing from it.
