@@ -1,4 +1,4 @@
-"""Builds the host library: every kernel in cuda_kernels/*.cu, compiled for the CPU into one shared library per
+"""Builds the host library: every kernel in glraster/cuda_kernels/*.cu, compiled for the CPU into one shared library per
 instruction-set level. The rest of the package's description is in setup.cfg."""
 
 import os
@@ -11,7 +11,7 @@ from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
-KERNELS = Path("cuda_kernels")
+KERNELS = Path("glraster/cuda_kernels")  # a link to the folder beside it; in a source distribution the folder itself
 # The level is chosen when the library is loaded (cuda_kernels/host.py); wheels therefore run on every x86-64 machine.
 ISA_LEVELS = {"base": [], "avx2": ["-march=x86-64-v3"], "avx512": ["-march=x86-64-v4", "-mprefer-vector-width=256"]}
 FLAGS = ["-x", "c++", "-std=c++17", "-O3", "-fPIC", "-fopenmp", "-fvisibility=hidden", "-Wall", "-Wno-unknown-pragmas"]
@@ -58,6 +58,8 @@ class PlatformWheel(bdist_wheel):
 sources = sorted(str(f) for f in KERNELS.glob("*.cu"))
 headers = sorted(str(f) for f in KERNELS.glob("common/*.cuh"))
 levels = list(ISA_LEVELS) if platform.machine() in ("x86_64", "AMD64") else ["base"]
+if os.environ.get("GLRASTER_ISA_LEVELS"):  # names separated by blanks: a quicker build for one machine
+    levels = os.environ["GLRASTER_ISA_LEVELS"].split()
 setup(
     ext_modules=[Extension(f"glraster.cuda_kernels.host_{n}", sources, depends=headers) for n in levels],
     cmdclass={"build_ext": BuildHostLibrary, "bdist_wheel": PlatformWheel},

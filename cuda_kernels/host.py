@@ -47,10 +47,13 @@ def host_library() -> ctypes.CDLL:
         path = Path(__file__).with_name(f"host_{name}.so")
         if path.exists():
             return ctypes.CDLL(str(path))
-    raise HostLibraryError(
-        f"glraster's host library (host_*.so) is not in {Path(__file__).parent}: build it by installing the package "
-        "(`pip install .` in glraster's source folder, with a C++ compiler on the machine)"
-    )
+    folder = Path(__file__).parent
+    if (folder.parents[1] / "setup.py").exists():
+        cure = "this is a source tree whose kernels are not built: `pip install -e .` there builds them; to use an "
+        cure += "installed glraster, start Python in another folder"
+    else:
+        cure = "install the package again (`pip install .` in its source folder, with a C++ compiler on the machine)"
+    raise HostLibraryError(f"glraster's host library (host_*.so) is not in {folder}: {cure}")
 
 
 @functools.cache
