@@ -12,7 +12,7 @@ struct AntialiasParams {
   const T* rast;       // [N, H, W, 4]
   const T* pos;        // [N or 1, V, 4] clip space
   const int32_t* tri;  // [T, 3]
-  uint64_t* edges;     // [capacity], see EdgeTable
+  uint64_t* edges;     // [capacity], see EdgeTable; made by topology.cu
   int32_t* opposites;  // [capacity, 2]
   T* out;              // [N, H, W, C]
   const T* grad_out;   // [N, H, W, C]
@@ -22,24 +22,11 @@ struct AntialiasParams {
   int64_t pos_stride;         // elements from one image's positions to the next; 0: shared
   double pos_gradient_boost;  // factor of grad_pos
 };
-GLR_EXPORT_SIZE(AntialiasParams)
 
 template <class T>
 GLR_FUNC EdgeTable edge_table(const AntialiasParams<T>& p) {
   return {p.edges, p.opposites, p.capacity};
 }
-
-template <class T>
-GLR_KERNEL antialias_topology(const AntialiasParams<T>& p) {
-  GLR_FOR_EACH(t, p.num_triangles) {
-    VertexIndices v;
-    if (!load_triangle(p.tri, p.num_triangles, p.V, int32_t(t), &v)) continue;
-    insert_edge(edge_table(p), v.v0, v.v1, v.v2);
-    insert_edge(edge_table(p), v.v1, v.v2, v.v0);
-    insert_edge(edge_table(p), v.v2, v.v0, v.v1);
-  }
-}
-GLR_EXPORT(antialias_topology, AntialiasParams)
 
 // A vertex on the screen, in pixels from the centre of the nearer triangle's pixel: `along` towards the right (or, for
 // a vertical pair, upper) neighbour, `across` the other axis.

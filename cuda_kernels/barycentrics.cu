@@ -21,7 +21,6 @@ struct BarycentricsParams {
   int64_t id_stride;   // int32 elements from one pixel's id to the next
   int64_t pos_stride;  // elements from one image's positions to the next; 0: shared
 };
-GLR_EXPORT_SIZE(BarycentricsParams)
 
 struct VisibleTriangle {
   const int32_t* ids;

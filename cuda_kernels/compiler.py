@@ -13,6 +13,8 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
+from .sources import digest
+
 __all__ = ["Constants", "CudaError", "Kernel", "cache_directory", "compile_kernel", "compiler", "options_for"]
 
 _FOLDER = Path(__file__).parent
@@ -21,7 +23,7 @@ _FOLDER = Path(__file__).parent
 _OPTIONS = ("-std=c++17", "-fmad=false", "-lineinfo", "-diag-suppress=128,177")
 Constants = tuple[tuple[str, int | str], ...]  # macros, as (name, value)
 _NVCC_VARIABLES = ("NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS")  # from which nvcc takes options
-_TYPES = {"f32": "float", "f64": "double"}
+_TYPES = {"_f32": "<float>", "_f64": "<double>", "_entry": ""}
 
 
 class CudaError(RuntimeError):
@@ -33,13 +35,15 @@ class Kernel:
     """What is compiled and loaded at a time: one entry.
 
     Attributes:
-        name: the kernel's name, which begins with that of its file: texture_linear_fwd is in texture.cu.
-        suffix: of its instance, f32 or f64.
+        file: the .cu file.
+        name: of the kernel.
+        suffix: of its instance, _f32 or _f64; _entry for kernels that are no templates.
         params: the name of its parameter struct.
         constants: macros that say what is known when it is compiled.
         deterministic: whether its sums do not depend on the order of additions.
     """
 
+    file: Path
     name: str
     suffix: str
     params: str
@@ -48,15 +52,12 @@ class Kernel:
 
     @property
     def entry(self) -> str:
-        return f"{self.name}_{self.suffix}"
-
-    @property
-    def file(self) -> Path:
-        return _FOLDER / f"{self.name.split('_')[0]}.cu"
+        return self.name + self.suffix
 
     @property
     def source(self) -> str:
-        wanted = f"GLR_ENTRY({self.name}, {self.params}, {_TYPES[self.suffix]}, _{self.suffix})"
+        t = _TYPES[self.suffix]
+        wanted = f"GLR_ENTRY({self.entry}, {self.params}{t}, {self.name}{t})"
         return f'#define GLR_ONE_ENTRY\n#include "{self.file.name}"\n{wanted}\n'
 
 
@@ -195,18 +196,10 @@ def cache_directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "glraster"
 
 
-@functools.cache
-def _sources_digest(file: Path) -> str:
-    digest = hashlib.sha256()
-    for source in [file, *sorted((_FOLDER / "common").glob("*.cuh"))]:
-        digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
-    return digest.hexdigest()
-
-
 def cache_key(kernel: Kernel, target: str, compiler_version: str) -> str:
     """Differs wherever anything differs that the compiled kernel depends on; the sources' folder does not count."""
     options = [option.replace(str(_FOLDER), "") for option in options_for(kernel.constants, kernel.deterministic)]
-    parts = [kernel.source, target, compiler_version, *options, _sources_digest(kernel.file)]
+    parts = [kernel.source, target, compiler_version, *options, digest(kernel.file)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

@@ -21,7 +21,6 @@ struct InterpolateParams {
   int64_t N, H, W, V, A, num_triangles, num_diff_attrs;
   int64_t attr_stride;  // elements from one image's attributes to the next; 0: shared
 };
-GLR_EXPORT_SIZE(InterpolateParams)
 
 template <class T>
 struct RastTriangle {

@@ -23,7 +23,6 @@ struct RasterizeParams {
   int64_t pos_stride;  // elements from one image's positions to the next; 0: shared
   int64_t cull;        // sign of the screen-space areas that are dropped; 0: none
 };
-GLR_EXPORT_SIZE(RasterizeParams)
 
 constexpr int64_t kSubpixels = 256;        // grid steps per pixel
 constexpr int64_t kGuardPixels = 1 << 20;  // coordinates up to here stay unclipped; beyond, x and y are clipped

@@ -28,7 +28,6 @@ struct TextureParams {
   int64_t copies;           // of each level's gradient: one, or one per thread
   int64_t shared_gradient;  // whether several threads add to one copy
 };
-GLR_EXPORT_SIZE(TextureParams)
 
 // The texels of one image's level.
 template <class T>

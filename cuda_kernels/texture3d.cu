@@ -18,7 +18,6 @@ struct Texture3dParams {
   int64_t copies;           // of the texture's gradient: one, or one per thread
   int64_t shared_gradient;  // whether several threads add to one copy
 };
-GLR_EXPORT_SIZE(Texture3dParams)
 
 enum Filter { NEAREST, LINEAR };
 

@@ -7,18 +7,14 @@ from dataclasses import dataclass
 
 import torch
 
-from glraster.cuda_kernels.launcher import launch, new_output, params_type, pointer, threads_for
+from glraster.cuda_kernels.launcher import KernelFile, new_output, runs_on_gpu, threads_for
 from glraster.cuda_kernels.upload import to_device
 
 from .corners import order_corners
 
 __all__ = ["RasterizeContext", "RasterizeCudaContext", "RasterizeGLContext", "Scene", "Visibility"]
 
-RasterizeParams = params_type(
-    "RasterizeParams",
-    "pos tri item_start first_triangle previous keys tiles large",
-    "N H W V num_triangles num_items num_large pos_stride cull",
-)
+KERNELS = KernelFile("rasterize")
 _THREADS_PER_TILE = 32  # on a GPU
 CULL_SIGN = {"none": 0, "front": 1, "back": -1}
 
@@ -130,28 +126,23 @@ class RasterizeCudaContext(RasterizeContext):
             num_items = int(count.sum())
         tiles = torch.empty(num_items, dtype=torch.int64, device=device)
         previous = None if behind is None else behind.ids
-        tensors = {"pos": scene.pos, "tri": scene.tri, "item_start": item_start, "first_triangle": first_triangle}
-        tensors |= {"previous": previous, "keys": keys, "tiles": tiles}
-        params = RasterizeParams(
-            **{name: pointer(tensor) for name, tensor in tensors.items()},
-            **{"N": N, "H": H, "W": W, "V": scene.pos.shape[-2]},
-            num_triangles=T,
-            num_items=num_items,
-            pos_stride=scene.pos_stride,
-            cull=CULL_SIGN[scene.cull],
-        )
+        fields = {"pos": scene.pos, "tri": scene.tri, "item_start": item_start, "first_triangle": first_triangle}
+        fields |= {"previous": previous, "keys": keys, "tiles": tiles, "large": None}
+        fields |= {"N": N, "H": H, "W": W, "V": scene.pos.shape[-2], "num_triangles": T, "num_items": num_items}
+        fields |= {"num_large": 0, "pos_stride": scene.pos_stride, "cull": CULL_SIGN[scene.cull]}
         if keys.numel() and num_items:
             threads = threads_for(num_items, device)
             alone = threads is not None and N % threads == 0  # each thread has as many images as the others
-            launch("rasterize_images" if alone else "rasterize_triangles", params, num_items, scene.pos.dtype, device)
-            if by_bands or (by_bands is None and device.type == "cpu"):
+            kernel = "rasterize_images" if alone else "rasterize_triangles"
+            KERNELS.launch(kernel, num_items, threads=threads, **fields)
+            if by_bands or (by_bands is None and not runs_on_gpu(device)):
                 large = tiles.nonzero()
-                params.large, params.num_large = pointer(large), len(large)
-                launch("rasterize_bands", params, keys.numel() if len(large) else 0, scene.pos.dtype, device)
+                fields |= {"large": large, "num_large": len(large)}
+                KERNELS.launch("rasterize_bands", keys.numel() if len(large) else 0, **fields)
             else:
                 tiles.cumsum_(0)
                 most = max(keys.numel(), _THREADS_PER_TILE * num_items)  # how many there are, only the GPU knows
-                launch("rasterize_tiles", params, most, scene.pos.dtype, device)
+                KERNELS.launch("rasterize_tiles", most, **fields)
         return Visibility(keys)
 
 

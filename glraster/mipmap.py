@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from glraster.cuda_kernels.launcher import launch, new_output, params_type, pointer
+from glraster.cuda_kernels.launcher import KernelFile, new_output
 
 from .checks import FLOATS, check_tensor
 
@@ -24,7 +24,7 @@ __all__ = [
 MIP_FILTERS = ("box", "area")
 MAX_SIDE = 2**24  # float32 counts texels exactly up to here
 
-MipmapParams = params_type("MipmapParams", "fine coarse grad_coarse grad_fine", "M h w h_fine w_fine C halved")
+KERNELS = KernelFile("mipmap")
 
 
 @dataclass(frozen=True)
@@ -142,10 +142,11 @@ def _check_halving(op: str, sizes: list[tuple[int, int]]) -> None:
 def _run(kernel: str, **tensors: torch.Tensor) -> None:
     fine, coarse = tensors.values()
     (h_fine, w_fine), (h, w) = fine.shape[-3:-1], coarse.shape[-3:-1]
-    params = MipmapParams(
-        **{name: pointer(tensor) for name, tensor in tensors.items()},
+    over = coarse if kernel == "mipmap_fwd" else fine
+    KERNELS.launch(
+        kernel,
+        over.shape[:-1].numel(),
+        **tensors,
         **{"M": coarse.shape[:-3].numel(), "h": h, "w": w, "h_fine": h_fine, "w_fine": w_fine, "C": fine.shape[-1]},
         halved=h_fine in (2 * h, 1) and w_fine in (2 * w, 1),
     )
-    over = coarse if kernel == "mipmap_fwd" else fine
-    launch(kernel, params, over.shape[:-1].numel(), fine.dtype, fine.device)

@@ -9,21 +9,18 @@ from collections.abc import Sequence
 
 import torch
 
-from glraster.cuda_kernels.launcher import dense, launch, new_output, params_type, pointer
+from glraster.cuda_kernels.launcher import KernelFile, new_output
 
 from .checks import FLOATS, check_tensor, validating
 from .contexts import CULL_SIGN, RasterizeContext, Scene, Visibility
+from .operators import Operator
 from .validate import validate_geometry
 
 __all__ = ["rasterize"]
 
 MAX_TRIANGLES = 0x7F800000 - 0x4A800000 - 1  # above, the encoding of ids in rast would reach infinity
 
-BarycentricsParams = params_type(
-    "BarycentricsParams",
-    "pos tri ids rast rast_db grad_rast grad_rast_db grad_pos",
-    "N H W V num_triangles id_stride pos_stride",
-)
+BARYCENTRICS = KernelFile("barycentrics", adds_to=("grad_pos",))
 
 
 def rasterize(
@@ -134,39 +131,61 @@ def barycentrics(
     pos: torch.Tensor, scene: Scene, visibility: Visibility, output_db: bool, grad_db: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """`rast` and `rast_db` (see `rasterize`) from the ids that a context found; differentiable in `pos`."""
-    return _Barycentrics.apply(pos, scene, visibility, output_db, grad_db)
+    return _barycentrics(pos, scene.tri, visibility.ids, output_db, grad_db)
 
 
-class _Barycentrics(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, pos, scene, visibility, output_db, grad_db):
-        image = scene.num_images, scene.height, scene.width
-        rast, rast_db = new_output(pos, *image, 4), new_output(pos, *image, 4 if output_db else 0)
-        _run("barycentrics_fwd", scene, pos, visibility, rast=rast, rast_db=rast_db)
-        ctx.save_for_backward(pos, scene.tri)
-        ctx.scene, ctx.visibility, ctx.grad_db = scene, visibility, grad_db and output_db
-        ctx.set_materialize_grads(False)
-        return rast, rast_db
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad_rast, grad_rast_db):
-        pos, _ = ctx.saved_tensors  # raises where one was changed in place since the forward pass
-        grad_pos = torch.zeros_like(pos)
-        incoming = {"grad_rast": grad_rast, "grad_rast_db": grad_rast_db if ctx.grad_db else None}
-        incoming = {name: dense(grad) for name, grad in incoming.items() if grad is not None}
-        if incoming:
-            _run("barycentrics_bwd", ctx.scene, pos, ctx.visibility, grad_pos=grad_pos, **incoming)
-        return grad_pos, None, None, None, None
+def _forward(pos, tri, ids, output_db, grad_db):
+    rast, rast_db = _fake(pos, tri, ids, output_db, grad_db)
+    _launch("barycentrics_fwd", pos, tri, ids, rast=rast, rast_db=rast_db)
+    return rast, rast_db
 
 
-def _run(kernel: str, scene: Scene, pos: torch.Tensor, visibility: Visibility, **tensors) -> None:
-    tensors |= {"pos": pos, "tri": scene.tri, "ids": visibility.ids}
-    params = BarycentricsParams(
-        **{name: pointer(tensor) for name, tensor in tensors.items()},
-        **{"N": scene.num_images, "H": scene.height, "W": scene.width, "V": pos.shape[-2]},
-        num_triangles=scene.tri.shape[0],
-        id_stride=visibility.id_stride,
-        pos_stride=scene.pos_stride,
+def _fake(pos, tri, ids, output_db, grad_db):
+    return new_output(pos, *ids.shape, 4), new_output(pos, *ids.shape, 4 if output_db else 0)
+
+
+def _setup(ctx, inputs, output):
+    pos, tri, ids, output_db, grad_db = inputs
+    ctx.save_for_backward(pos, tri, ids)
+    ctx.grad_db = grad_db and output_db
+    ctx.set_materialize_grads(False)
+
+
+def _backward(ctx, needs, grad_rast, grad_rast_db):
+    return _barycentrics_bwd(grad_rast, grad_rast_db if ctx.grad_db else None, *ctx.saved_tensors), *[None] * 4
+
+
+def _bwd(grad_rast, grad_rast_db, pos, tri, ids):
+    grad_pos = torch.zeros_like(pos, memory_format=torch.contiguous_format)
+    if grad_rast is not None or grad_rast_db is not None:
+        grads = {"grad_rast": grad_rast, "grad_rast_db": grad_rast_db, "grad_pos": grad_pos}
+        _launch("barycentrics_bwd", pos, tri, ids, **grads)
+    return grad_pos
+
+
+def _launch(kernel: str, pos: torch.Tensor, tri: torch.Tensor, ids: torch.Tensor, **tensors) -> None:
+    N, H, W = ids.shape
+    BARYCENTRICS.launch(
+        kernel,
+        ids.numel(),
+        **{"pos": pos, "tri": tri, "ids": ids.view(torch.int32), "N": N, "H": H, "W": W, "V": pos.shape[-2]},
+        num_triangles=tri.shape[0],
+        id_stride=ids.element_size() // 4,
+        pos_stride=pos.shape[-2] * 4 if pos.ndim == 3 else 0,
+        **tensors,
     )
-    launch(kernel, params, visibility.ids.numel(), pos.dtype, pos.device, adds_to=(tensors.get("grad_pos"),))
+
+
+_inputs = "Tensor pos, Tensor tri, Tensor ids"
+_barycentrics = Operator(
+    f"barycentrics({_inputs}, bool output_db, bool grad_db) -> (Tensor, Tensor)",
+    _forward,
+    _fake,
+    setup=_setup,
+    backward=_backward,
+)
+_barycentrics_bwd = Operator(
+    f"barycentrics_bwd(Tensor? grad_rast, Tensor? grad_rast_db, {_inputs}) -> Tensor",
+    _bwd,
+    lambda grad_rast, grad_rast_db, pos, tri, ids: new_output(pos, *pos.shape),
+)
