@@ -93,9 +93,7 @@ class Gpu:
         """PyTorch's current stream on this GPU; while a graph is captured, the one that captures."""
         return torch._C._cuda_getCurrentRawStream(self._index)  # torch.cuda.current_stream() takes microseconds
 
-    def launch(
-        self, kernel: Kernel, count: int, parameters: bytes, sums: ctypes.Structure | None = None
-    ) -> None:
+    def launch(self, kernel: Kernel, count: int, parameters: bytes, sums: ctypes.Structure | None = None) -> None:
         """Starts a kernel on the current stream and returns at once.
 
         Args:

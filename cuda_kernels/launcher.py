@@ -2,8 +2,9 @@
 
 import functools
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 
@@ -18,6 +19,7 @@ _SUFFIX = {torch.float32: "_f32", torch.float64: "_f64"}
 # What a tensor must be for a pointer to this type; "T" is the dtype of the instance.
 _DTYPES = {"int32_t": torch.int32, "uint32_t": torch.int32, "int64_t": torch.int64, "uint64_t": torch.int64}
 _DTYPES |= {"uint8_t": torch.uint8, "float": torch.float32, "double": torch.float64}
+_TENSOR, _TENSORS, _NUMBER, _NUMBERS = range(4)  # what a field is given
 _files: "dict[str, KernelFile]" = {}
 
 
@@ -69,7 +71,7 @@ class KernelFile:
 
     def __post_init__(self):
         _files[self.stem] = self
-        self._plans: dict[tuple[str, ...], list] = {}
+        self._plans: dict[tuple[str, ...], _Plan] = {}
         self._kernels: dict[tuple, Kernel] = {}
 
     @functools.cached_property
@@ -106,65 +108,75 @@ class KernelFile:
         """
         if count == 0:
             return
-        values, tensors, dtype = self._values(fields)
+        plan = self._plans.get(tuple(fields)) or self._plan(tuple(fields))
+        parameters, tensors, dtype = self._pack(plan.places, fields.values())
         device = tensors[0].device
-        kernel = self._kernel(name, _SUFFIX[dtype] if self.source.typed else "_entry", constants)
-        parameters = self._struct.pack(*values)
-        adds_to = [tensor for target in self.adds_to for tensor in _listed(fields.get(target)) if tensor is not None]
+        kernel = self._kernels.get((name, dtype, constants)) or self._kernel(name, dtype, constants)
+        adds_to = [tensor for field in plan.adds_to for tensor in _listed(fields[field]) if tensor is not None]
         if runs_on_gpu(device):
             run_on_cuda(kernel, parameters, count, device, adds_to, most_additions)
         else:
             threads = host_threads(count, adds=bool(adds_to)) if threads is None else threads
             run_on_host(kernel.entry, parameters, threads)
 
-    def _kernel(self, name: str, suffix: str, constants: Constants) -> Kernel:
-        key = name, suffix, constants
-        if key not in self._kernels:
-            self._kernels[key] = Kernel(self.source.file, name, suffix, self.source.struct, constants)
-        return self._kernels[key]
+    def _kernel(self, name: str, dtype: torch.dtype | None, constants: Constants) -> Kernel:
+        suffix = _SUFFIX[dtype] if self.source.typed else "_entry"
+        kernel = Kernel(self.source.file, name, suffix, self.source.struct, constants)
+        self._kernels[name, dtype, constants] = kernel
+        return kernel
 
-    def _plan(self, names: tuple[str, ...]) -> list[tuple[int, Field, torch.dtype | None]]:
-        """For every field of a call, in its order: where its value goes, what it is, and the dtype of its tensor."""
+    def _plan(self, names: tuple[str, ...]) -> "_Plan":
         places, place = {}, 0
         for f in self.source.fields:
-            places[f.name] = place, f, _DTYPES.get(f.type) if f.code == "P" else None
+            one, several = (_TENSOR, _TENSORS) if f.code == "P" else (_NUMBER, _NUMBERS)
+            kind = one if f.length is None else several
+            places[f.name] = place, kind, _DTYPES.get(f.type), f
             place += f.length or 1
         unknown = [name for name in names if name not in places]
         missing = [f.name for f in self.source.fields if f.code != "P" and f.name not in names]
         if unknown or missing:
             raise TypeError(f"{self.source.struct} has no fields {unknown}, and needs values for {missing}")
-        return [places[name] for name in names]
+        plan = _Plan([places[name] for name in names], tuple(name for name in self.adds_to if name in names))
+        self._plans[names] = plan
+        return plan
 
-    def _values(self, fields: dict) -> tuple[list, list[torch.Tensor], torch.dtype | None]:
-        """The struct's values in order, the tensors to which they point, and the dtype of those of type T."""
-        names = tuple(fields)
-        plan = self._plans.get(names)
-        if plan is None:
-            plan = self._plans[names] = self._plan(names)
+    def _pack(self, places: list, given: Iterable) -> tuple[bytes, list[torch.Tensor], torch.dtype | None]:
+        """The struct, the tensors to which it points, and the dtype of those of type T."""
         values: list = [0] * (self._struct.size // 8)
         tensors: list[torch.Tensor] = []
-        instance = None
-        for (place, f, dtype), value in zip(plan, fields.values(), strict=True):
-            if f.code != "P":
-                if f.length is None:
-                    values[place] = value
-                else:
-                    values[place : place + len(value)] = value
+        instance = device = None
+        for (place, kind, dtype, f), value in zip(places, given, strict=True):
+            if kind == _NUMBER:
+                values[place] = value
                 continue
-            for tensor in _listed(value):
+            if kind in (_TENSORS, _NUMBERS) and len(value) > f.length:
+                raise ValueError(f"{self.source.struct}: {f.name} holds {f.length} values, got {len(value)}")
+            if kind == _NUMBERS:
+                values[place : place + len(value)] = value
+                continue
+            for tensor in (value,) if kind == _TENSOR else value:
                 if tensor is not None:
                     if dtype is None:
                         dtype = instance = instance or tensor.dtype
-                    if not f.written:
+                    if device is None:
+                        device = tensor.device
+                    if not f.written and (not tensor.is_contiguous() or tensor.is_cuda):
                         tensor = _dense(tensor)
+                    if tensor.dtype != dtype or tensor.device != device or not tensor.is_contiguous():
+                        raise _misfit(self.source.struct, f.name, tensor, dtype, device)
                     tensors.append(tensor)
-                    if tensor.dtype != dtype or tensor.device != tensors[0].device or not tensor.is_contiguous():
-                        raise _misfit(self.source.struct, f.name, tensor, dtype, tensors[0].device)
                     values[place] = tensor.data_ptr()  # 0 for an empty tensor
                 place += 1
-        if len(values) * 8 != self._struct.size or not tensors:
-            raise ValueError(f"{self.source.struct}: a list is longer than its field, or there is no tensor")
-        return values, tensors, instance
+        if not tensors:
+            raise TypeError(f"{self.source.struct}: a launch needs a tensor")
+        return self._struct.pack(*values), tensors, instance
+
+
+class _Plan(NamedTuple):
+    """What follows from the names of a call's fields: places in the struct, in their order, and which are added to."""
+
+    places: list[tuple[int, int, torch.dtype | None, Field]]  # first value, kind, dtype of a tensor (None: T), field
+    adds_to: tuple[str, ...]
 
 
 def _listed(value) -> Sequence:

@@ -1,7 +1,7 @@
 """What stands in the kernels' source files: their parameter structs, and a digest of all of them.
 
-Python lays parameters out as the struct in the .cu file says, so that there is no second list of fields to keep in step.
-Needs the standard library alone: the package's build runs this file before anything is installed.
+Python lays parameters out as the struct in the .cu file says: there is no second list of fields to keep in step. Needs
+the standard library alone: the package's build runs this file before anything is installed.
 """
 
 import functools
@@ -84,7 +84,7 @@ def read_source(stem: str) -> Source:
 
 @functools.cache
 def digest(*files: Path) -> str:
-    """A digest of the given files of this folder, and of the headers that they share; of all of them without `files`."""
+    """A digest of the given files and of the headers that they share; without `files`, of every file here."""
     found = hashlib.sha256()
     for file in [*(files or sorted(FOLDER.glob("*.cu"))), *sorted((FOLDER / "common").glob("*.cuh"))]:
         found.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")

@@ -185,13 +185,13 @@ def _backward(ctx, needs, grad_out):
     return (*grads[:3], None, None, None, None, grads[3:])
 
 
-def _bwd(
-    grad_out, uv, uv_da, mip_level_bias, filter_mode, boundary_mode, max_anisotropy, own_levels, wanted, levels
-):
+def _bwd(grad_out, uv, uv_da, mip_level_bias, filter_mode, boundary_mode, max_anisotropy, own_levels, wanted, levels):
     inputs = new_gradients((uv, uv_da, mip_level_bias), wanted[:3])
     threads = threads_for(uv.shape[:3].numel(), uv.device, adds=any(wanted[3:]))
     copies = gradient_copies(uv, levels, threads)
-    summed = [new_zeros(level, copies, *level.shape) if want else None for level, want in zip(levels, wanted[3:])]
+    summed = [
+        new_zeros(level, copies, *level.shape) if want else None for level, want in zip(levels, wanted[3:], strict=True)
+    ]
     names = ("grad_uv", "grad_uv_da", "grad_mip_level_bias")
     grads = dict(zip(names, wanted_only(inputs, wanted[:3]), strict=True))
     lookup = filter_mode, boundary_mode, max_anisotropy
@@ -212,9 +212,7 @@ def _fake_bwd(
     return list(new_gradients((uv, uv_da, mip_level_bias, *levels), wanted))
 
 
-def gradient_copies(
-    uv: torch.Tensor, levels: Sequence[torch.Tensor], threads: int | None, corners: int = 4
-) -> int:
+def gradient_copies(uv: torch.Tensor, levels: Sequence[torch.Tensor], threads: int | None, corners: int = 4) -> int:
     """How many copies of the levels' gradients are filled and then summed: one per thread, unless that would take
     longer than atomic additions to a single one, `corners` for every sample."""
     samples = uv.shape[:3].numel()
@@ -256,9 +254,7 @@ _inputs = (
     "Tensor uv, Tensor? uv_da, Tensor? mip_level_bias, str filter_mode, str boundary_mode, int max_anisotropy, "
     "bool own_levels"
 )
-_texture = Operator(
-    f"texture({_inputs}, Tensor[] levels) -> Tensor", _forward, _fake, setup=_setup, backward=_backward
-)
+_texture = Operator(f"texture({_inputs}, Tensor[] levels) -> Tensor", _forward, _fake, setup=_setup, backward=_backward)
 _texture_bwd = Operator(
     f"texture_bwd(Tensor grad_out, {_inputs}, bool[] wanted, Tensor[] levels) -> Tensor[]", _bwd, _fake_bwd
 )
