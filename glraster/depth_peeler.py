@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import torch
 
-from .contexts import RasterizeContext, Visibility
+from .contexts import RasterizeContext
 from .rasterize import barycentrics, make_scene
+from .scene import Visibility
 
 __all__ = ["DepthPeeler"]
 
@@ -17,10 +18,11 @@ class DepthPeeler:
             for _ in range(num_layers):
                 rast, rast_db = peeler.rasterize_next_layer()
 
-    The context is reserved inside the block. Do not change `pos` or `tri` in place there.
+    The context is reserved inside the block: until then it serves nobody else, and cannot be closed. A peeler that
+    nobody holds any more gives it back. Do not change `pos` or `tri` in place inside the block.
 
     Depths are equal for triangles with the same three vertex positions. Those of one plane with other vertices are
-    ordered by rounding, and so are, with a `RasterizeGLContext`, triangles without common vertex indices that coincide
+    ordered by rounding, and so are, with an `OpenGLRasterizer`, triangles without common vertex indices that coincide
     in a later image of the minibatch but not in the first (see docs/opengl.md).
 
     Args:
@@ -52,7 +54,7 @@ class DepthPeeler:
         """Reserves the context.
 
         Raises:
-            RuntimeError: a depth peeler has it already.
+            RuntimeError: a depth peeler has it already, or it is closed.
         """
         self._glctx.reserve(self)
         self._last = None

@@ -12,7 +12,8 @@ import torch
 from glraster.cuda_kernels.launcher import dense, launch, new_output, params_type, pointer
 
 from .checks import FLOATS, check_tensor, validating
-from .contexts import CULL_SIGN, RasterizeContext, Scene, Visibility
+from .contexts import RasterizeContext
+from .scene import CULL_SIGN, Scene, Visibility
 from .validate import validate_geometry
 
 __all__ = ["rasterize"]
@@ -44,7 +45,7 @@ def rasterize(
     with a vertex index out of range, a position that is not finite or no area are skipped.
 
     Args:
-        glctx: a `RasterizeGLContext` or `RasterizeCudaContext` on the device of the tensors.
+        glctx: an `OpenGLRasterizer` or `SoftwareRasterizer` on the device of the tensors.
         pos: clip-space positions, float32 or float64: [N, V, 4], or [V, 4] with `ranges`.
         tri: [T, 3] int32 vertex indices.
         resolution: (height, width) in pixels.
@@ -66,7 +67,7 @@ def rasterize(
     Raises:
         TypeError: wrong type or dtype.
         ValueError: wrong shape, device, resolution, range or mode; with `validate`, the first offending triangle.
-        RuntimeError: the context is reserved by a depth peeler.
+        RuntimeError: the context is closed, or reserved by a depth peeler.
 
     Source: homogeneous rasterization (Olano and Greer 1997).
     """
@@ -81,7 +82,7 @@ def rasterize(
 def make_scene(op, glctx, pos, tri, resolution, ranges, cull, validate) -> tuple[torch.Tensor, Scene]:
     """Checks the arguments that rasterization and depth peeling share; returns positions with and without gradient."""
     if not isinstance(glctx, RasterizeContext):
-        kinds = "RasterizeGLContext or RasterizeCudaContext"
+        kinds = "RasterizeContext (glraster.context() makes one)"
         raise TypeError(f"{op}(): glctx must be a {kinds}, got {type(glctx).__name__}")
     device = glctx.device
     shapes = [(None, None, 4), (None, 4)]

@@ -2,7 +2,7 @@
 
 import torch
 
-from .contexts import Scene
+from .scene import Scene
 
 __all__ = ["validate_geometry"]
 
