@@ -58,7 +58,10 @@ class RasterizeContext:
     Attributes:
         device: where the tensors live.
         output_db: whether `rasterize` makes `rast_db`.
+        reach: how many times the view two corners of a triangle may lie outside of it; see docs/opengl.md.
     """
+
+    reach: float
 
     def __init__(self, device: torch.device | str | int | None = None):
         self.device = _resolve_device(type(self).__name__, device)
@@ -152,6 +155,8 @@ class SoftwareRasterizer(RasterizeContext):
         RuntimeError: PyTorch sees no such device.
     """
 
+    reach = 1e15
+
     def find_visible(
         self, scene: Scene, behind: Visibility | None = None, *, peeling: bool = False, by_bands: bool | None = None
     ) -> Visibility:
@@ -187,6 +192,8 @@ class OpenGLRasterizer(RasterizeContext):
         TypeError: egl_device is neither an index nor a name; output_db is a device.
         ValueError: a device or mode of another kind; an empty egl_device.
     """
+
+    reach = 1e5
 
     def __init__(
         self,

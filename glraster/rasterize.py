@@ -13,6 +13,7 @@ from glraster.cuda_kernels.launcher import dense, launch, new_output, params_typ
 
 from .checks import FLOATS, check_tensor, validating
 from .contexts import RasterizeContext
+from .reach import check_reach
 from .scene import CULL_SIGN, Scene, Visibility
 from .validate import validate_geometry
 
@@ -104,6 +105,7 @@ def make_scene(op, glctx, pos, tri, resolution, ranges, cull, validate) -> tuple
     scene = Scene(pos.detach(), tri, height, width, ranges, cull)
     if validating(validate):
         validate_geometry(op, scene)
+        check_reach(op, scene, glctx.reach)
     return pos, scene
 
 
