@@ -9,6 +9,7 @@ Each is called in one of two ways, which run the same implementation:
 from collections.abc import Callable, Sequence
 
 import torch
+from torch._functorch.utils import unwrap_dead_wrappers
 from torch.autograd import forward_ad
 
 from glraster.cuda_kernels.launcher import new_output
@@ -72,12 +73,14 @@ class Operator:
     def __call__(self, *args):
         if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
             return self.op(*args)
-        if not (torch.is_grad_enabled() and torch._C._any_requires_grad(*args)) and forward_ad._current_level < 0:
-            return self._forward(*args)
+        transformed = torch._C._are_functorch_transforms_active()
         flat = (*args[:-1], *args[-1]) if self._listed else args
-        if torch._C._are_functorch_transforms_active():
+        if transformed:
             return self._function.apply(*flat)
-        return self._apply(*flat)
+        flat = unwrap_dead_wrappers(flat)  # what a transform that has ended has left in saved tensors
+        if forward_ad._current_level >= 0 or (torch.is_grad_enabled() and torch._C._any_requires_grad(*flat)):
+            return self._apply(*flat)
+        return self._forward_flat(*flat) if self._listed else self._forward(*flat)
 
     def _nest(self, flat: Sequence) -> tuple:
         """Arguments as the schema has them, from those of the Function, which takes no lists."""

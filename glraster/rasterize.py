@@ -12,9 +12,10 @@ import torch
 from glraster.cuda_kernels.launcher import KernelFile, new_output
 
 from .checks import FLOATS, check_tensor, validating
-from .contexts import CULL_SIGN, RasterizeContext, Scene, Visibility
+from .contexts import RasterizeContext
 from .operators import Operator
-from .validate import validate_geometry
+from .scene import CULL_SIGN, Scene, Visibility
+from .visibility import find_visible
 
 __all__ = ["rasterize"]
 
@@ -41,7 +42,7 @@ def rasterize(
     with a vertex index out of range, a position that is not finite or no area are skipped.
 
     Args:
-        glctx: a `RasterizeGLContext` or `RasterizeCudaContext` on the device of the tensors.
+        glctx: an `OpenGLRasterizer` or `SoftwareRasterizer` on the device of the tensors.
         pos: clip-space positions, float32 or float64: [N, V, 4], or [V, 4] with `ranges`.
         tri: [T, 3] int32 vertex indices.
         resolution: (height, width) in pixels.
@@ -63,22 +64,21 @@ def rasterize(
     Raises:
         TypeError: wrong type or dtype.
         ValueError: wrong shape, device, resolution, range or mode; with `validate`, the first offending triangle.
-        RuntimeError: the context is reserved by a depth peeler.
+        RuntimeError: the context is closed, or reserved by a depth peeler.
 
     Source: homogeneous rasterization (Olano and Greer 1997).
     """
-    pos, scene = make_scene("rasterize", glctx, pos, tri, resolution, ranges, cull, validate)
+    pos, scene = make_scene("rasterize", glctx, pos, tri, resolution, ranges, cull)
     if glctx.peeler is not None:
         raise RuntimeError("rasterize(): the context is reserved by a DepthPeeler, use it after the peeler's block")
-    with torch.no_grad():
-        visibility = glctx.find_visible(scene)
+    visibility = find_visible("rasterize", glctx, scene, validating(validate))
     return barycentrics(pos, scene, visibility, glctx.output_db, grad_db)
 
 
-def make_scene(op, glctx, pos, tri, resolution, ranges, cull, validate) -> tuple[torch.Tensor, Scene]:
+def make_scene(op, glctx, pos, tri, resolution, ranges, cull) -> tuple[torch.Tensor, Scene]:
     """Checks the arguments that rasterization and depth peeling share; returns positions with and without gradient."""
     if not isinstance(glctx, RasterizeContext):
-        kinds = "RasterizeGLContext or RasterizeCudaContext"
+        kinds = "RasterizeContext (glraster.context() makes one)"
         raise TypeError(f"{op}(): glctx must be a {kinds}, got {type(glctx).__name__}")
     device = glctx.device
     shapes = [(None, None, 4), (None, 4)]
@@ -93,28 +93,14 @@ def make_scene(op, glctx, pos, tri, resolution, ranges, cull, validate) -> tuple
     elif ranges is None:
         raise ValueError(f"{op}(): pos of shape [V, 4] needs ranges, int32 [N, 2] on cpu, got None")
     else:
-        ranges = _check_ranges(op, ranges, tri.shape[0])
+        cpu = torch.device("cpu")
+        need, shapes = "int32 [N, 2]", [(None, 2)]
+        ranges = check_tensor(op, "ranges", ranges, need, shapes=shapes, dtypes=(torch.int32,), device=cpu)
     if not isinstance(cull, str) or cull not in CULL_SIGN:
         raise ValueError(f"{op}(): cull must be 'none', 'back' or 'front', got {cull!r}")
     height, width = _check_resolution(op, resolution)
     scene = Scene(pos.detach(), tri, height, width, ranges, cull)
-    if validating(validate):
-        validate_geometry(op, scene)
     return pos, scene
-
-
-def _check_ranges(op: str, ranges: torch.Tensor, num_triangles: int) -> torch.Tensor:
-    cpu = torch.device("cpu")
-    ranges = check_tensor(op, "ranges", ranges, "int32 [N, 2]", shapes=[(None, 2)], dtypes=(torch.int32,), device=cpu)
-    first, count = ranges.long().unbind(1)
-    outside = ((first < 0) | (count < 0) | (first + count > num_triangles)).nonzero()
-    if len(outside):
-        row = int(outside[0])
-        raise ValueError(
-            f"{op}(): ranges must lie within tri's {num_triangles} triangles, "
-            f"got first {int(first[row])}, count {int(count[row])} in row {row}"
-        )
-    return ranges
 
 
 def _check_resolution(op: str, resolution: Sequence[int]) -> tuple[int, int]:

@@ -128,7 +128,7 @@ def _levels(tex, mip, max_mip_level, mip_filter) -> list[torch.Tensor]:
     """Levels 1..k: built from tex, or the given ones, checked."""
     op = "texture"
     if mip is None:
-        return build_levels(op, tex.detach(), max_mip_level, mip_filter)
+        return build_levels(op, tex, max_mip_level, mip_filter)
     if isinstance(mip, MipStack):
         if mip.tex_shape != tex.shape:
             shapes = f"{list(tex.shape)}, got one of {list(mip.tex_shape)}"

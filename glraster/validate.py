@@ -2,9 +2,24 @@
 
 import torch
 
-from .contexts import Scene
+from .scene import Scene
 
-__all__ = ["validate_geometry"]
+__all__ = ["validate_geometry", "validate_ranges"]
+
+
+def validate_ranges(op: str, scene: Scene) -> None:
+    """Raises ValueError for the first range outside of the triangles."""
+    if scene.ranges is None:
+        return
+    T = scene.tri.shape[0]
+    first, count = scene.ranges.long().unbind(1)
+    outside = ((first < 0) | (count < 0) | (first + count > T)).nonzero()
+    if len(outside):
+        row = int(outside[0])
+        raise ValueError(
+            f"{op}(): ranges must lie within tri's {T} triangles, "
+            f"got first {int(first[row])}, count {int(count[row])} in row {row}"
+        )
 
 
 def validate_geometry(op: str, scene: Scene) -> None:
