@@ -11,6 +11,7 @@ from glraster.cuda_kernels.launcher import launch, new_output, params_type, poin
 from glraster.cuda_kernels.upload import to_device
 
 from .corners import order_corners
+from .facing import drop_unseen
 
 __all__ = ["RasterizeContext", "RasterizeCudaContext", "RasterizeGLContext", "Scene", "Visibility"]
 
@@ -222,8 +223,9 @@ class RasterizeGLContext(RasterizeContext):
         if ids.numel():
             pos = scene.pos.float()
             tri = order_corners(pos if pos.ndim == 2 else pos[0], scene.tri, keep_facing=scene.cull != "none")
+            tri, dropped = drop_unseen(scene.pos, scene.tri, tri)
             before = None if behind is None else behind.ids
-            self._pass.draw(pos, tri, shape[1:], scene.ranges, ids, scene.cull, behind=before)
+            self._pass.draw(pos, tri, shape[1:], scene.ranges, ids, scene.cull, behind=before, dropped=dropped)
         return Visibility(ids)
 
     def set_context(self) -> None:
