@@ -14,6 +14,7 @@ from glraster.interop.corners import order_corners
 from glraster.interop.egl import OpenGLError
 
 from . import software
+from .facing import drop_unseen
 from .scene import Scene, Visibility
 
 __all__ = ["OpenGLRasterizer", "RasterizeContext", "SoftwareRasterizer", "context", "context_of"]
@@ -259,8 +260,9 @@ class OpenGLRasterizer(RasterizeContext):
         if ids.numel():
             pos = scene.pos.float()
             tri = order_corners(pos if pos.ndim == 2 else pos[0], scene.tri, keep_facing=scene.cull != "none")
+            tri, dropped = drop_unseen(scene.pos, scene.tri, tri)
             before = None if behind is None else behind.ids
-            self._pass.draw(pos, tri, shape[1:], scene.ranges, ids, scene.cull, behind=before)
+            self._pass.draw(pos, tri, shape[1:], scene.ranges, ids, scene.cull, behind=before, dropped=dropped)
         return Visibility(ids)
 
     def ids_dtype(self, peeling: bool) -> torch.dtype:

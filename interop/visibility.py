@@ -92,6 +92,7 @@ class VisibilityPass:
         cull: str = "none",
         *,
         behind: torch.Tensor | None = None,
+        dropped: torch.Tensor | None = None,
     ) -> None:
         """Writes the nearest triangle of every pixel into `out`.
 
@@ -105,6 +106,7 @@ class VisibilityPass:
             cull: 'none', 'back' or 'front'.
             behind: keys of an earlier call, unchanged since. Only what lies behind them, pixel by pixel, is drawn; the
                 other arguments must be the same. Needs an int64 `out`.
+            dropped: bool [N, T], triangles that are not drawn in some of the images.
 
         Raises:
             RuntimeError: the context is closed, held by another thread or from before a fork; or OpenGL failed. The
@@ -118,6 +120,8 @@ class VisibilityPass:
                 GL.glBindVertexArray(self._vertex_array)
                 self._set_culling(cull)
                 pos, tri, bad = self._transfer.repair(pos, tri)
+                if dropped is not None:
+                    bad = dropped if bad is None else bad | dropped
                 copies = bad is not None and ranges is None
                 layers, tile = self._part_size(resolution, pos, tri, BYTES_PER_PIXEL[_kind_of(out)], copies)
                 for start in range(0, len(out), layers):

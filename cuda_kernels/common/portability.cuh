@@ -33,6 +33,7 @@ constexpr int kWarpSize = GLR_WARP_SIZE;
 #define GLR_FUNC static __device__ __forceinline__
 #define GLR_MEMBER __device__ __forceinline__
 #define GLR_STEP GLR_FUNC
+#define GLR_RARE static __device__ __noinline__
 #define GLR_KERNEL static __device__ void
 #define GLR_UNROLL(n) GLR_PRAGMA(unroll n)
 #define GLR_VECTOR __align__(16)  // 128 bits in one access; the launcher sees to it that tensors start at multiples
@@ -117,6 +118,7 @@ using std::sqrt;
 #define GLR_FUNC static inline __attribute__((always_inline))
 #define GLR_MEMBER inline __attribute__((always_inline))
 #define GLR_STEP static __attribute__((noinline))  // work worth a call: compiled once, not into each of its callers
+#define GLR_RARE GLR_STEP                          // work that hardly ever comes: a call on either target
 #define GLR_KERNEL static void
 #define GLR_UNROLL(n) GLR_PRAGMA(GCC unroll n)
 #define GLR_VECTOR
