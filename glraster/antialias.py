@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from glraster.cuda_kernels.launcher import dense, launch, new_output, params_type, pointer
+from glraster.cuda_kernels.launcher import dense, launch, new_output, new_zeros, params_type, pointer
 
 from .checks import FLOATS, check_same, check_tensor
 
@@ -134,10 +134,10 @@ class _Antialias(torch.autograd.Function):
     def backward(ctx, grad_out):
         color, rast, pos, tri = ctx.saved_tensors
         grad_color = new_output(color, *color.shape) if ctx.needs_input_grad[0] else None
-        grad_pos = torch.zeros_like(pos) if ctx.needs_input_grad[2] else None
+        grad_pos = new_zeros(pos, *pos.shape, dtype=torch.float64) if ctx.needs_input_grad[2] else None
         tensors = {"grad_out": dense(grad_out), "grad_color": grad_color, "grad_pos": grad_pos}
         _run("antialias_bwd", color, rast, pos, tri, ctx.topology, ctx.boost, **tensors)
-        return grad_color, None, grad_pos, None, None, None
+        return grad_color, None, grad_pos if grad_pos is None else grad_pos.to(pos.dtype), None, None, None
 
 
 def _run(kernel, color, rast, pos, tri, topology, boost, **tensors):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
-from glraster.cuda_kernels.launcher import dense, launch, new_output, params_type, pointer
+from glraster.cuda_kernels.launcher import dense, launch, new_output, new_zeros, params_type, pointer
 from glraster.cuda_kernels.upload import to_device
 
 from .checks import FLOATS, check_same, check_tensor
@@ -111,13 +111,13 @@ class _Interpolate(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_out, grad_out_da):
         attr, rast, tri, rast_db, diff_attrs = ctx.saved_tensors
-        grad_attr = torch.zeros_like(attr) if ctx.needs_input_grad[0] else None
+        grad_attr = new_zeros(attr, *attr.shape, dtype=torch.float64) if ctx.needs_input_grad[0] else None
         grad_rast = new_output(rast, *rast.shape) if ctx.needs_input_grad[1] else None
         grad_rast_db = new_output(rast_db, *rast_db.shape) if rast_db is not None and ctx.needs_input_grad[3] else None
         grads = {"grad_attr": grad_attr, "grad_rast": grad_rast, "grad_rast_db": grad_rast_db}
         incoming = {"grad_out": dense(grad_out), "grad_out_da": dense(grad_out_da)}
         _run("interpolate_bwd", attr, rast, tri, rast_db, diff_attrs, ctx.num_diff_attrs, **incoming, **grads)
-        return grad_attr, grad_rast, None, grad_rast_db, None
+        return grad_attr if grad_attr is None else grad_attr.to(attr.dtype), grad_rast, None, grad_rast_db, None
 
 
 def _run(kernel, attr, rast, tri, rast_db, diff_attrs, num_diff_attrs, **tensors):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
-from glraster.cuda_kernels.launcher import dense, launch, new_output, params_type, pointer
+from glraster.cuda_kernels.launcher import dense, launch, new_output, new_zeros, params_type, pointer
 
 from .checks import FLOATS, check_tensor, validating
 from .contexts import CULL_SIGN, RasterizeContext, Scene, Visibility
@@ -152,12 +152,12 @@ class _Barycentrics(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_rast, grad_rast_db):
         pos, _ = ctx.saved_tensors  # raises where one was changed in place since the forward pass
-        grad_pos = torch.zeros_like(pos)
+        grad_pos = new_zeros(pos, *pos.shape, dtype=torch.float64)
         incoming = {"grad_rast": grad_rast, "grad_rast_db": grad_rast_db if ctx.grad_db else None}
         incoming = {name: dense(grad) for name, grad in incoming.items() if grad is not None}
         if incoming:
             _run("barycentrics_bwd", ctx.scene, pos, ctx.visibility, grad_pos=grad_pos, **incoming)
-        return grad_pos, None, None, None, None
+        return grad_pos.to(pos.dtype), None, None, None, None
 
 
 def _run(kernel: str, scene: Scene, pos: torch.Tensor, visibility: Visibility, **tensors) -> None:

@@ -10,9 +10,10 @@ from glraster.cuda_kernels.launcher import dense, launch, new_output, new_zeros,
 from .checks import check_same, check_tensor
 from .mipmap import MipStack, build_levels, build_levels_bwd, check_max_mip_level, check_tex, level_sizes
 
-__all__ = ["BOUNDARY_MODES", "gradient_copies", "sum_of_copies", "texture"]
+__all__ = ["BOUNDARY_MODES", "gradient_copies", "new_gradient_sums", "sum_of_copies", "texture"]
 
 MAX_LEVELS = 32
+FEW_ADDITIONS = 256  # to each texel, on average: so many can be summed in float32
 BOUNDARY_MODES = ("wrap", "clamp", "zero", "cube")  # in the order of the kernel's Boundary
 FILTER_MODES = ("nearest", "linear", "linear-mipmap-nearest", "linear-mipmap-linear", "anisotropic")
 
@@ -21,7 +22,7 @@ TextureParams = params_type(
     " ".join(f"{name}{k}" for name in ("level", "grad_level") for k in range(MAX_LEVELS))
     + " uv uv_da mip_level_bias out grad_out grad_uv grad_uv_da grad_mip_level_bias",
     " ".join(f"level_size{k}" for k in range(MAX_LEVELS))
-    + " N H W M h w C num_levels boundary nearest_level max_anisotropy copies shared_gradient",
+    + " N H W M h w C num_levels boundary nearest_level max_anisotropy copies shared_gradient first_double",
 )
 
 
@@ -185,12 +186,13 @@ class _Texture(torch.autograd.Function):
             if tensor is not None and wanted[name]
         }
         copies = gradient_copies(uv, levels)
+        corners = 1 if ctx.lookup.filter_mode == "nearest" else 4
         grad_levels = [
-            new_zeros(level, copies, *level.shape) if want else None
+            new_gradient_sums(level, copies, uv, corners * ctx.lookup.max_anisotropy) if want else None
             for level, want in zip(levels, wanted["levels"], strict=True)
         ]
         _run("bwd", ctx.lookup, uv, uv_da, mip_level_bias, levels, grad_levels, grad_out=dense(grad_out), **grads)
-        grad_levels = [None if grad is None else sum_of_copies(grad) for grad in grad_levels]
+        grad_levels = [None if grad is None else sum_of_copies(grad, uv.dtype) for grad in grad_levels]
         if ctx.lookup.own_levels and grad_levels[0] is not None:
             build_levels_bwd(grad_levels)
             grad_levels[1:] = [None] * (len(levels) - 1)
@@ -219,9 +221,26 @@ def gradient_copies(uv: torch.Tensor, levels: Sequence[torch.Tensor], corners: i
     return threads if threads is not None and threads * texels <= corners * samples else 1
 
 
-def sum_of_copies(grad: torch.Tensor) -> torch.Tensor:
+def new_gradient_sums(level: torch.Tensor, copies: int, uv: torch.Tensor, most_additions: int) -> torch.Tensor:
+    """Zeros to which the gradients of a level are added, [copies, ...]: float64 where its texels receive many.
+
+    Sums of float32 lose what is small beside them: thousands of additions to a texel cost the fourth digit, and from
+    2^24 of equal size on they stand still. Large textures, whose texels receive few, stay as they are.
+
+    Args:
+        level: the texels.
+        copies: how many there are to be.
+        uv: the pixels that read them.
+        most_additions: that one pixel makes.
+    """
+    many = uv.shape[:3].numel() * most_additions > FEW_ADDITIONS * level.shape[:-1].numel()
+    return new_zeros(level, copies, *level.shape, dtype=torch.float64 if many else level.dtype)
+
+
+def sum_of_copies(grad: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """The sum over the first dimension, [copies, ...] -> [...]."""
-    return grad[0] if len(grad) == 1 else torch.sum(grad, 0, out=new_output(grad, *grad.shape[1:]))
+    total = grad[0] if len(grad) == 1 else torch.sum(grad, 0, out=new_output(grad, *grad.shape[1:]))
+    return total.to(dtype)
 
 
 def _run(direction, lookup, uv, uv_da, mip_level_bias, levels, grad_levels=(), **tensors):
@@ -231,6 +250,7 @@ def _run(direction, lookup, uv, uv_da, mip_level_bias, levels, grad_levels=(), *
     tensors |= {f"level{k}": level for k, level in enumerate(levels)}
     tensors |= {f"grad_level{k}": grad for k, grad in enumerate(grad_levels)}
     copies = next((grad.shape[0] for grad in grad_levels if grad is not None), 1)
+    as_double = [k for k, grad in enumerate(grad_levels) if grad is not None and grad.dtype == torch.float64]
     params = TextureParams(
         **{name: pointer(tensor) for name, tensor in tensors.items()},
         **{"N": N, "H": H, "W": W, "M": levels[0].shape[0], "h": h, "w": w, "C": C},
@@ -241,6 +261,7 @@ def _run(direction, lookup, uv, uv_da, mip_level_bias, levels, grad_levels=(), *
         max_anisotropy=lookup.max_anisotropy,
         copies=copies,
         shared_gradient=copies == 1 and threads_for(N * H * W, uv.device) != 1,
+        first_double=min(as_double, default=len(levels)),
     )
     kernel = lookup.filter_mode if lookup.filter_mode in ("nearest", "linear") else "mipmap"
     channels = C if uv.dtype == torch.float32 and C <= 4 else 0  # 0: any number

@@ -2,11 +2,11 @@
 
 import torch
 
-from glraster.cuda_kernels.launcher import dense, launch, new_output, new_zeros, params_type, pointer, threads_for
+from glraster.cuda_kernels.launcher import dense, launch, new_output, params_type, pointer, threads_for
 
 from .checks import FLOATS, check_same, check_tensor
 from .mipmap import MAX_SIDE
-from .texture import BOUNDARY_MODES, gradient_copies, sum_of_copies
+from .texture import BOUNDARY_MODES, gradient_copies, new_gradient_sums, sum_of_copies
 
 __all__ = ["texture3d"]
 
@@ -16,7 +16,7 @@ VOLUME_BOUNDARY_MODES = tuple(mode for mode in BOUNDARY_MODES if mode != "cube")
 Texture3dParams = params_type(
     "Texture3dParams",
     "tex uvw out grad_out grad_tex grad_uvw",
-    "N H W M D h w C boundary linear copies shared_gradient",
+    "N H W M D h w C boundary linear copies shared_gradient double_gradient",
 )
 
 
@@ -81,18 +81,20 @@ class _Texture3d(torch.autograd.Function):
         tex, uvw = ctx.saved_tensors
         want_tex, want_uvw = ctx.needs_input_grad[0], ctx.needs_input_grad[1] and ctx.modes[0] == "linear"
         copies = gradient_copies(uvw, [tex], corners=8)
-        grad_tex = new_zeros(tex, copies, *tex.shape) if want_tex else None
+        corners = 8 if ctx.modes[0] == "linear" else 1
+        grad_tex = new_gradient_sums(tex, copies, uvw, corners) if want_tex else None
         grad_uvw = new_output(uvw, *uvw.shape) if want_uvw else None
         grads = {"grad_out": dense(grad_out), "grad_tex": grad_tex, "grad_uvw": grad_uvw}
         _run("texture3d_bwd", tex, uvw, *ctx.modes, copies=copies, **grads)
         if grad_tex is not None:
-            grad_tex = sum_of_copies(grad_tex)
+            grad_tex = sum_of_copies(grad_tex, tex.dtype)
         return grad_tex, grad_uvw, None, None
 
 
 def _run(kernel, tex, uvw, filter_mode, boundary_mode, copies=1, **tensors):
     N, H, W, _ = uvw.shape
     M, D, h, w, C = tex.shape
+    grad_tex = tensors.get("grad_tex")
     tensors |= {"tex": tex, "uvw": uvw}
     params = Texture3dParams(
         **{name: pointer(tensor) for name, tensor in tensors.items()},
@@ -101,8 +103,8 @@ def _run(kernel, tex, uvw, filter_mode, boundary_mode, copies=1, **tensors):
         linear=filter_mode == "linear",
         copies=copies,
         shared_gradient=copies == 1 and threads_for(N * H * W, uvw.device) != 1,
+        double_gradient=grad_tex is not None and grad_tex.dtype == torch.float64,
     )
     channels = C if uvw.dtype == torch.float32 and C <= 4 else 0  # 0: any number
     constants = (("TEXTURE_BOUNDARY", boundary_mode.upper()), ("TEXTURE_CHANNELS", channels))
-    adds_to = (tensors.get("grad_tex"),)
-    launch(kernel, params, N * H * W, uvw.dtype, uvw.device, adds_to=adds_to, constants=constants)
+    launch(kernel, params, N * H * W, uvw.dtype, uvw.device, adds_to=(grad_tex,), constants=constants)
