@@ -17,7 +17,7 @@ struct BarycentricsParams {
   T* rast_db;             // [N, H, W, 4], null if not wanted
   const T* grad_rast;     // [N, H, W, 4], null if none
   const T* grad_rast_db;  // [N, H, W, 4], null if none
-  T* grad_pos;            // [N or 1, V, 4], zeroed
+  double* grad_pos;       // [N or 1, V, 4], zeroed
   int64_t N, H, W, V, num_triangles;
   int64_t id_stride;   // int32 elements from one pixel's id to the next
   int64_t pos_stride;  // elements from one image's positions to the next; 0: shared
@@ -229,10 +229,10 @@ GLR_KERNEL barycentrics_bwd(const BarycentricsParams<T>& p) {
     const int64_t index[3] = {t.v0, t.v1, t.v2};
     const LaneRun lanes = lanes_of(run);
     for (int k = 0; k < 3; ++k) {
-      T* target = p.grad_pos + image + index[k] * 4;
-      add_over_lanes(lanes, target, T(grad[k].x));
-      add_over_lanes(lanes, target + 1, T(grad[k].y));
-      add_over_lanes(lanes, target + 3, T(grad[k].w));
+      double* target = p.grad_pos + image + index[k] * 4;
+      add_over_lanes(lanes, target, grad[k].x);
+      add_over_lanes(lanes, target + 1, grad[k].y);
+      add_over_lanes(lanes, target + 3, grad[k].w);
     }
   }
 }

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from glraster.cuda_kernels.launcher import KernelFile, new_output
+from glraster.cuda_kernels.launcher import KernelFile, new_output, new_zeros
 
 from .checks import FLOATS, check_same, check_tensor
 from .operators import Operator, new_gradients, wanted_only
@@ -139,11 +139,11 @@ def _backward(ctx, needs, grad_out):
 
 
 def _bwd(grad_out, color, rast, pos, tri, edges, opposites, boost, wanted):
-    grads = _fake_bwd(grad_out, color, rast, pos, tri, edges, opposites, boost, wanted)
-    grads[1].zero_()
-    named = dict(zip(("grad_color", "grad_pos"), wanted_only(grads, wanted), strict=True))
+    grad_color, _ = new_gradients((color, pos), [wanted[0], False])
+    grad_pos = new_zeros(pos, *pos.shape, dtype=torch.float64) if wanted[1] else pos.new_empty(0)
+    named = dict(zip(("grad_color", "grad_pos"), wanted_only((grad_color, grad_pos), wanted), strict=True))
     _launch("antialias_bwd", color, rast, pos, tri, edges, opposites, boost, grad_out=grad_out, **named)
-    return grads
+    return grad_color, grad_pos.to(pos.dtype)
 
 
 def _fake_bwd(grad_out, color, rast, pos, tri, edges, opposites, boost, wanted):

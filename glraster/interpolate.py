@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
-from glraster.cuda_kernels.launcher import KernelFile, new_output
+from glraster.cuda_kernels.launcher import KernelFile, new_output, new_zeros
 from glraster.cuda_kernels.upload import to_device
 
 from .checks import FLOATS, check_same, check_tensor
@@ -116,12 +116,12 @@ def _backward(ctx, needs, *grads):
 
 
 def _bwd(grad_out, grad_out_da, attr, rast, tri, rast_db, diff_attrs, wanted):
-    grads = _fake_bwd(grad_out, grad_out_da, attr, rast, tri, rast_db, diff_attrs, wanted)
-    grads[0].zero_()
+    grad_attr = new_zeros(attr, *attr.shape, dtype=torch.float64) if wanted[0] else attr.new_empty(0)
+    grads = grad_attr, *new_gradients((rast, rast_db), wanted[1:])
     named = zip(("grad_attr", "grad_rast", "grad_rast_db"), wanted_only(grads, wanted), strict=True)
     incoming = {"grad_out": grad_out, "grad_out_da": grad_out_da}
     _launch("interpolate_bwd", attr, rast, tri, rast_db, diff_attrs, **incoming, **dict(named))
-    return grads
+    return grad_attr.to(attr.dtype), *grads[1:]
 
 
 def _fake_bwd(grad_out, grad_out_da, attr, rast, tri, rast_db, diff_attrs, wanted):

@@ -10,9 +10,9 @@ from .checks import check_same, check_tensor
 from .mipmap import MipStack, build_levels, build_levels_bwd, check_max_mip_level, check_tex, level_sizes
 from .operators import Operator, new_gradients, wanted_only
 
-__all__ = ["BOUNDARY_MODES", "gradient_copies", "sum_of_copies", "texture"]
+__all__ = ["BOUNDARY_MODES", "gradient_copies", "new_gradient_sums", "sum_of_copies", "texture"]
 
-MAX_LEVELS = 32
+FEW_ADDITIONS = 256  # to each texel, on average: so many can be summed in float32
 BOUNDARY_MODES = ("wrap", "clamp", "zero", "cube")  # in the order of the kernel's Boundary
 FILTER_MODES = ("nearest", "linear", "linear-mipmap-nearest", "linear-mipmap-linear", "anisotropic")
 
@@ -189,15 +189,17 @@ def _bwd(grad_out, uv, uv_da, mip_level_bias, filter_mode, boundary_mode, max_an
     inputs = new_gradients((uv, uv_da, mip_level_bias), wanted[:3])
     threads = threads_for(uv.shape[:3].numel(), uv.device, adds=any(wanted[3:]))
     copies = gradient_copies(uv, levels, threads)
+    most_additions = (1 if filter_mode == "nearest" else 4) * max_anisotropy
     summed = [
-        new_zeros(level, copies, *level.shape) if want else None for level, want in zip(levels, wanted[3:], strict=True)
+        new_gradient_sums(level, copies, uv, most_additions) if want else None
+        for level, want in zip(levels, wanted[3:], strict=True)
     ]
     names = ("grad_uv", "grad_uv_da", "grad_mip_level_bias")
     grads = dict(zip(names, wanted_only(inputs, wanted[:3]), strict=True))
     lookup = filter_mode, boundary_mode, max_anisotropy
     tensors = {"level": levels, "grad_level": summed, "grad_out": grad_out}
     _launch("bwd", uv, uv_da, mip_level_bias, lookup, copies=copies, threads=threads, **tensors, **grads)
-    grad_levels = [uv.new_empty(0) if grad is None else sum_of_copies(grad) for grad in summed]
+    grad_levels = [uv.new_empty(0) if grad is None else sum_of_copies(grad, uv.dtype) for grad in summed]
     if own_levels and wanted[3]:
         build_levels_bwd(grad_levels)
         grad_levels[1:] = [uv.new_empty(0) for _ in levels[1:]]
@@ -220,12 +222,31 @@ def gradient_copies(uv: torch.Tensor, levels: Sequence[torch.Tensor], threads: i
     return threads if threads is not None and threads * texels <= corners * samples else 1
 
 
-def sum_of_copies(grad: torch.Tensor) -> torch.Tensor:
+def new_gradient_sums(level: torch.Tensor, copies: int, uv: torch.Tensor, most_additions: int) -> torch.Tensor:
+    """Zeros to which the gradients of a level are added, [copies, ...]: float64 where its texels receive many.
+
+    Sums of float32 lose what is small beside them: thousands of additions to a texel cost the fourth digit, and from
+    2^24 of equal size on they stand still. Large textures, whose texels receive few, stay as they are.
+
+    Args:
+        level: the texels.
+        copies: how many there are to be.
+        uv: the pixels that read them.
+        most_additions: that one pixel makes.
+    """
+    many = uv.shape[:3].numel() * most_additions > FEW_ADDITIONS * level.shape[:-1].numel()
+    return new_zeros(level, copies, *level.shape, dtype=torch.float64 if many else level.dtype)
+
+
+def sum_of_copies(grad: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """The sum over the first dimension, [copies, ...] -> [...]."""
-    return grad[0] if len(grad) == 1 else torch.sum(grad, 0, out=new_output(grad, *grad.shape[1:]))
+    total = grad[0] if len(grad) == 1 else torch.sum(grad, 0, out=new_output(grad, *grad.shape[1:]))
+    return total.to(dtype)
 
 
 def _launch(direction, uv, uv_da, mip_level_bias, lookup, level, copies=1, threads=None, **tensors):
+    grads = tensors.get("grad_level", ())
+    as_double = [k for k, grad in enumerate(grads) if grad is not None and grad.dtype == torch.float64]
     filter_mode, boundary_mode, max_anisotropy = lookup
     N, H, W, _ = uv.shape
     h, w, C = level[0].shape[-3:]
@@ -246,6 +267,7 @@ def _launch(direction, uv, uv_da, mip_level_bias, lookup, level, copies=1, threa
         max_anisotropy=max_anisotropy,
         copies=copies,
         shared_gradient=copies == 1 and threads != 1,
+        first_double=min(as_double, default=len(level)),
         **tensors,
     )
 

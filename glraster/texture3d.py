@@ -2,12 +2,12 @@
 
 import torch
 
-from glraster.cuda_kernels.launcher import KernelFile, new_output, new_zeros, threads_for
+from glraster.cuda_kernels.launcher import KernelFile, new_output, threads_for
 
 from .checks import FLOATS, check_same, check_tensor
 from .mipmap import MAX_SIDE
 from .operators import Operator, new_gradients, wanted_only
-from .texture import BOUNDARY_MODES, gradient_copies, sum_of_copies
+from .texture import BOUNDARY_MODES, gradient_copies, new_gradient_sums, sum_of_copies
 
 __all__ = ["texture3d"]
 
@@ -92,10 +92,11 @@ def _bwd(grad_out, tex, uvw, filter_mode, boundary_mode, wanted):
     _, grad_uvw = new_gradients((tex, uvw), [False, wanted[1]])
     threads = threads_for(uvw.shape[:3].numel(), uvw.device, adds=wanted[0])
     copies = gradient_copies(uvw, [tex], threads, corners=8)
-    grad_tex = new_zeros(tex, copies, *tex.shape) if wanted[0] else None
+    most_additions = 8 if filter_mode == "linear" else 1
+    grad_tex = new_gradient_sums(tex, copies, uvw, most_additions) if wanted[0] else None
     grads = {"grad_out": grad_out, "grad_tex": grad_tex, "grad_uvw": grad_uvw if wanted[1] else None}
     _launch("texture3d_bwd", tex, uvw, filter_mode, boundary_mode, copies, threads, **grads)
-    return tex.new_empty(0) if grad_tex is None else sum_of_copies(grad_tex), grad_uvw
+    return tex.new_empty(0) if grad_tex is None else sum_of_copies(grad_tex, tex.dtype), grad_uvw
 
 
 def _fake_bwd(grad_out, tex, uvw, filter_mode, boundary_mode, wanted):
@@ -116,6 +117,7 @@ def _launch(kernel, tex, uvw, filter_mode, boundary_mode, copies=1, threads=None
         linear=filter_mode == "linear",
         copies=copies,
         shared_gradient=copies == 1 and threads != 1,
+        double_gradient=tensors.get("grad_tex") is not None and tensors["grad_tex"].dtype == torch.float64,
         **tensors,
     )
 
