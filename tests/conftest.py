@@ -1,6 +1,7 @@
 """Fixtures: where a test runs, and the data it may use. Every skip comes from here."""
 
 import ctypes.util
+import os
 import shutil
 import warnings
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 import glraster
-from glraster.cuda_kernels import compiler
+from glraster.cuda_kernels import nvidia_compilers
 
 SHARED = Path(__file__).parents[2] / "shared"
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
@@ -64,12 +65,12 @@ def nvcc() -> None:
 
 
 @pytest.fixture
-def nvrtc() -> compiler.Nvrtc:
+def nvrtc() -> nvidia_compilers.Nvrtc:
     """Needs NVIDIA's compiler in the form of a library."""
-    found = compiler._find_nvrtc()
-    if isinstance(found, str):
-        pytest.skip(found)
-    return found
+    try:
+        return nvidia_compilers.Nvrtc()
+    except nvidia_compilers.CudaError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture
@@ -88,6 +89,13 @@ def debian_packages() -> None:
         pytest.skip("not a Debian system")
     if not list(Path("/var/lib/apt/lists").glob("*Packages*")):
         pytest.skip("this system has no package lists")
+
+
+@pytest.fixture
+def root() -> None:
+    """Needs the right to become another user."""
+    if os.getuid() != 0:
+        pytest.skip("not root")
 
 
 @pytest.fixture
