@@ -3,6 +3,8 @@ instruction-set level. The rest of the package's description is in setup.cfg."""
 
 import os
 import platform
+import shlex
+import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
 
 KERNELS = Path("glraster/cuda_kernels")  # a link to the folder beside it; in a source distribution the folder itself
 # The level is chosen when the library is loaded (cuda_kernels/host.py); wheels therefore run on every x86-64 machine.
@@ -17,6 +20,13 @@ ISA_LEVELS = {"base": [], "avx2": ["-march=x86-64-v3"], "avx512": ["-march=x86-6
 FLAGS = ["-x", "c++", "-std=c++17", "-O3", "-fPIC", "-fopenmp", "-fvisibility=hidden", "-Wall", "-Wno-unknown-pragmas"]
 # No contraction: two inlined copies of one formula must round alike. No traps or errno: free to vectorize.
 FLAGS += ["-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+
+
+def run(command):
+    """Runs the compiler, which says itself what is wrong; setuptools turns its error into one line."""
+    done = subprocess.run(command)
+    if done.returncode:
+        raise CompileError(f"failed with exit code {done.returncode}: {shlex.join(command)}")
 
 
 class BuildHostLibrary(build_ext):
@@ -27,8 +37,11 @@ class BuildHostLibrary(build_ext):
 
     def build_extension(self, ext):
         level = ext.name.rsplit("_", 1)[1]
-        compiler = os.environ.get("CXX", "g++")
-        flags = FLAGS + ISA_LEVELS[level] + os.environ.get("GLRASTER_CXXFLAGS", "").split()
+        compiler = shlex.split(os.environ.get("CXX", "")) or ["g++"]  # it may be more than a word: "ccache g++"
+        if shutil.which(compiler[0]) is None:
+            cure = "on Debian and Ubuntu `apt-get install g++` brings one, and CXX=... names another"
+            raise CompileError(f"glraster's kernels need a C++ compiler, and there is no {compiler[0]!r}: {cure}")
+        flags = FLAGS + ISA_LEVELS[level] + shlex.split(os.environ.get("GLRASTER_CXXFLAGS", ""))
         objects = Path(self.build_temp, level)
         objects.mkdir(parents=True, exist_ok=True)
 
@@ -36,7 +49,7 @@ class BuildHostLibrary(build_ext):
             target = objects / Path(source).with_suffix(".o").name
             newest = max(os.path.getmtime(f) for f in [source, "setup.py", *ext.depends])
             if self.force or not target.exists() or target.stat().st_mtime < newest:
-                subprocess.run([compiler, *flags, "-c", source, "-o", str(target)], check=True)
+                run([*compiler, *flags, "-c", source, "-o", str(target)])
             return str(target)
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -44,7 +57,7 @@ class BuildHostLibrary(build_ext):
         output = Path(self.get_ext_fullpath(ext.name))
         output.parent.mkdir(parents=True, exist_ok=True)
         partial = output.with_suffix(".partial")
-        subprocess.run([compiler, *flags[2:], "-shared", *compiled, "-o", str(partial)], check=True)
+        run([*compiler, *flags[2:], "-shared", *compiled, "-o", str(partial)])
         partial.replace(output)  # a process that has the old file mapped keeps it whole
 
 
@@ -60,6 +73,8 @@ headers = sorted(str(f) for f in KERNELS.glob("common/*.cuh"))
 levels = list(ISA_LEVELS) if platform.machine() in ("x86_64", "AMD64") else ["base"]
 if os.environ.get("GLRASTER_ISA_LEVELS"):  # names separated by blanks: a quicker build for one machine
     levels = os.environ["GLRASTER_ISA_LEVELS"].split()
+    if unknown := set(levels) - set(ISA_LEVELS):
+        raise SystemExit(f"GLRASTER_ISA_LEVELS: must be of {' '.join(ISA_LEVELS)}, got {' '.join(sorted(unknown))}")
 setup(
     ext_modules=[Extension(f"glraster.cuda_kernels.host_{n}", sources, depends=headers) for n in levels],
     cmdclass={"build_ext": BuildHostLibrary, "bdist_wheel": PlatformWheel},

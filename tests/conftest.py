@@ -13,6 +13,7 @@ import torch
 import glraster
 from glraster.cuda_kernels import nvidia_compilers
 
+GOLDEN = Path(__file__).parent / "golden"
 SHARED = Path(__file__).parents[2] / "shared"
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
@@ -143,13 +144,10 @@ def cuda_glctx(cuda, gl_available):
 
 @pytest.fixture
 def golden():
-    """Loads golden/NAME.npz as tensors (0-d arrays as Python values)."""
+    """Loads golden/NAME.npz, recorded results, as tensors (0-d arrays as Python values)."""
 
     def load(name: str) -> dict:
-        path = SHARED / "golden" / f"{name}.npz"
-        if not path.exists():
-            pytest.skip("the recorded results, ../shared/golden, are not part of the repository")
-        data = np.load(path)
+        data = np.load(GOLDEN / f"{name}.npz")
         return {key: data[key].item() if data[key].ndim == 0 else torch.from_numpy(data[key]) for key in data.files}
 
     return load
