@@ -147,13 +147,6 @@ def test_installs_hold_the_same_files(source, unpacked, tmp_path):
         run(editable.python, "-c", CHECK, cwd=folder)
 
 
-@pytest.mark.slow
-def test_the_source_distribution_runs_its_tests(unpacked):
-    """All are collected, and those that need no kernels pass."""
-    run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "-m", "", cwd=unpacked)
-    run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/test_docker.py", cwd=unpacked)
-
-
 def build(source: Path, folder: Path, **variables: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "setup.py", "-q", "build_ext", "--build-lib", folder, "--build-temp", folder / "temp"]
     return start(command, source, **variables)
