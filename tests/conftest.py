@@ -6,6 +6,7 @@ import shutil
 import warnings
 from pathlib import Path
 
+import emulation
 import numpy as np
 import pytest
 import torch
@@ -56,6 +57,12 @@ def gcc() -> None:
     """Needs a C compiler."""
     if shutil.which("gcc") is None:
         pytest.skip("no gcc")
+
+
+@pytest.fixture(scope="session")
+def emulation_folder() -> Path:
+    """The emulated GPU and driver, compiled."""
+    return emulation.built()
 
 
 @pytest.fixture

@@ -20,11 +20,6 @@ KERNEL = Kernel("interpolate_fwd", "f32", "InterpolateParams")
 FOLDER = Path(compiler.__file__).parent
 
 
-@pytest.fixture(scope="session")
-def emulation_folder(tmp_path_factory) -> Path:
-    return emulation.build(tmp_path_factory.mktemp("emulation"))
-
-
 @pytest.fixture
 def cache(tmp_path, monkeypatch) -> Path:
     """An empty folder for compiled kernels."""
