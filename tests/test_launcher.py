@@ -16,6 +16,7 @@ from glraster.cuda_kernels import compile_check, compiler, cuda, launcher, nvidi
 from glraster.cuda_kernels.compiler import CudaError, Kernel
 from glraster.cuda_kernels.order_free_sums import OrderFreeSums
 
+ARCHITECTURES = compile_check.ARCHITECTURES
 KERNEL = Kernel("interpolate_fwd", "f32", "InterpolateParams")
 FOLDER = Path(compiler.__file__).parent
 
@@ -37,7 +38,9 @@ def param_structs() -> dict[str, type[ctypes.Structure]]:
     return found
 
 
-@pytest.mark.parametrize("architecture", compile_check.ARCHITECTURES)
+@pytest.mark.parametrize(
+    "architecture", [*(pytest.param(name, marks=pytest.mark.slow) for name in ARCHITECTURES[:-1]), ARCHITECTURES[-1]]
+)
 def test_compiles_and_takes_the_structs(nvcc, emulation_folder, tmp_path, architecture):
     """Every file compiles without warnings or spills, and the kernels' parameters have the sizes of their mirrors."""
     jobs = {(job.file.stem, job.deterministic): job for job in reversed(compile_check.jobs_for([architecture]))}
