@@ -1,12 +1,14 @@
-# make demo   fits a mesh to pictures and leaves the result in out/fit_mesh
-# make test   lint and tests
-# Both set up .venv first. PYTHON and TORCH choose the interpreter and the PyTorch build to start from.
+# make demo      fits a mesh to pictures and leaves the result in out/fit_mesh
+# make test      lint and tests
+# make test-all  these, and the tests that take long: installations, sanitizers, long emulations
+# All set up .venv first. PYTHON and TORCH choose the interpreter and the PyTorch build to start from.
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
-KERNELS := $(wildcard cuda_kernels/*.cu cuda_kernels/common/*.cuh)
+# By the path that holds in a source distribution too, where the links are folders.
+KERNELS := $(wildcard glraster/cuda_kernels/*.cu glraster/cuda_kernels/common/*.cuh)
 RUN := .venv/bin/python
 
-.PHONY: setup demo test test-install lint format bench system clean
+.PHONY: setup demo test test-all test-install lint format bench system clean
 
 setup: system .venv/installed
 
@@ -18,7 +20,7 @@ setup: system .venv/installed
 
 # What pip cannot bring, each named with the Debian package that has it.
 system:
-	@command -v $(or $(CXX),g++) >/dev/null || { echo "No C++ compiler. On Debian: apt-get install g++"; exit 1; }
+	@command -v $(firstword $(CXX) g++) >/dev/null || { echo "No C++ compiler $(firstword $(CXX) g++). On Debian: apt-get install g++"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "No venv module. On Debian: apt-get install python3-venv"; exit 1; }
 	@$(PYTHON) -c 'import ctypes; ctypes.CDLL("libEGL.so.1")' 2>/dev/null || \
 		echo "No libEGL: the OpenGL context and its tests are skipped. On Debian: apt-get install libegl1 libgl1-mesa-dri"
@@ -28,6 +30,10 @@ demo: setup
 
 test: setup lint
 	$(RUN) -m pytest
+
+test-all: test
+	$(RUN) -m pytest -m slow
+	docker/test_install.sh cpu </dev/null
 
 # Installs as the CPU container image does, in a fresh Debian system; takes minutes and needs root and debootstrap.
 test-install:
@@ -49,4 +55,4 @@ bench: setup
 	$(RUN) benchmarks/texture3d.py
 
 clean:
-	rm -rf .venv build dist *.egg-info cuda_kernels/*.so out
+	rm -rf .venv build dist *.egg-info glraster/cuda_kernels/*.so out

@@ -6,6 +6,7 @@ import os
 import platform
 import runpy
 import shlex
+import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
 
 KERNELS = Path("glraster/cuda_kernels")  # a link to the folder beside it; in a source distribution the folder itself
 SOURCES = runpy.run_path(str(KERNELS / "sources.py"))
@@ -23,6 +25,13 @@ FLAGS = ["-x", "c++", "-std=c++17", "-O3", "-fPIC", "-fopenmp", "-fvisibility=hi
 FLAGS += ["-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 
 
+def run(command):
+    """Runs the compiler, which says itself what is wrong; setuptools turns its error into one line."""
+    done = subprocess.run(command)
+    if done.returncode:
+        raise CompileError(f"failed with exit code {done.returncode}: {shlex.join(command)}")
+
+
 class BuildHostLibrary(build_ext):
     """Compiles and links with the host C++ compiler ($CXX, else g++); $GLRASTER_CXXFLAGS adds flags."""
 
@@ -31,9 +40,11 @@ class BuildHostLibrary(build_ext):
 
     def build_extension(self, ext):
         level = ext.name.rsplit("_", 1)[1]
-        compiler = shlex.split(os.environ.get("CXX") or "g++")
-        flags = FLAGS + ISA_LEVELS[level] + os.environ.get("GLRASTER_CXXFLAGS", "").split()
-        command = [*compiler, *flags]
+        compiler = shlex.split(os.environ.get("CXX", "")) or ["g++"]  # it may be more than a word: "ccache g++"
+        if shutil.which(compiler[0]) is None:
+            cure = "on Debian and Ubuntu `apt-get install g++` brings one, and CXX=... names another"
+            raise CompileError(f"glraster's kernels need a C++ compiler, and there is no {compiler[0]!r}: {cure}")
+        command = [*compiler, *FLAGS, *ISA_LEVELS[level], *shlex.split(os.environ.get("GLRASTER_CXXFLAGS", ""))]
         objects = Path(self.build_temp, level, hashlib.sha256(str(command).encode()).hexdigest()[:8])
         objects.mkdir(parents=True, exist_ok=True)
         stamp = objects / "stamp.cpp"  # tells what the library was built from, which is checked when it is loaded
@@ -43,7 +54,7 @@ class BuildHostLibrary(build_ext):
             target = objects / Path(source).with_suffix(".o").name
             newest = max(os.path.getmtime(f) for f in [source, "setup.py", *ext.depends])
             if self.force or not target.exists() or target.stat().st_mtime < newest:
-                subprocess.run([*command, "-c", source, "-o", str(target)], check=True)
+                run([*command, "-c", source, "-o", str(target)])
             return str(target)
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -51,7 +62,8 @@ class BuildHostLibrary(build_ext):
         output = Path(self.get_ext_fullpath(ext.name))
         output.parent.mkdir(parents=True, exist_ok=True)
         partial = output.with_suffix(".partial")
-        subprocess.run([*compiler, *flags[2:], "-shared", *compiled, "-o", str(partial)], check=True)
+        language = command.index("-x")
+        run([*command[:language], *command[language + 2 :], "-shared", *compiled, "-o", str(partial)])
         partial.replace(output)  # a process that has the old file mapped keeps it whole
 
 
@@ -67,6 +79,8 @@ headers = sorted(str(f) for f in KERNELS.glob("common/*.cuh"))
 levels = list(ISA_LEVELS) if platform.machine() in ("x86_64", "AMD64") else ["base"]
 if os.environ.get("GLRASTER_ISA_LEVELS"):  # names separated by blanks: a quicker build for one machine
     levels = os.environ["GLRASTER_ISA_LEVELS"].split()
+    if unknown := set(levels) - set(ISA_LEVELS):
+        raise SystemExit(f"GLRASTER_ISA_LEVELS: must be of {' '.join(ISA_LEVELS)}, got {' '.join(sorted(unknown))}")
 setup(
     ext_modules=[Extension(f"glraster.cuda_kernels.host_{n}", sources, depends=headers) for n in levels],
     cmdclass={"build_ext": BuildHostLibrary, "bdist_wheel": PlatformWheel},

@@ -10,7 +10,8 @@ import threading
 
 import torch
 
-from .compiler import CudaError, Kernel, compile_kernel, compiler
+from .compiler import CudaError, Kernel, compile_kernel
+from .nvidia_compilers import compilers_for, passed_over
 from .order_free_sums import launch_order_free
 
 __all__ = ["CudaError", "Gpu", "check", "cuda_driver", "describe", "run_on_cuda", "unavailable_reason"]
@@ -180,12 +181,18 @@ def run_on_cuda(
 def unavailable_reason() -> str | None:
     """Why the kernels cannot run on a GPU here, in one sentence; None if they can."""
     try:
-        compiler(driver_version())
+        version = driver_version()
+        if not torch.cuda.is_available():
+            return f"PyTorch {torch.__version__} sees no GPU (install one of its CUDA builds)"
+        compilers_for(_capability(), version)
     except CudaError as error:
         return str(error)
-    if not torch.cuda.is_available():
-        return f"PyTorch {torch.__version__} sees no GPU (install one of its CUDA builds)"
     return None
+
+
+def _capability() -> int:
+    major, minor = torch.cuda.get_device_capability()
+    return 10 * major + minor
 
 
 def describe() -> str:
@@ -193,5 +200,9 @@ def describe() -> str:
     reason = unavailable_reason()
     if reason:
         return reason
-    name, (major, minor) = torch.cuda.get_device_name(), torch.cuda.get_device_capability()
-    return f"{name}, compute capability {major}.{minor}, kernels compiled by {compiler(driver_version()).version}"
+    capability, version = _capability(), driver_version()
+    compiler, target = compilers_for(capability, version)[0]
+    how = f"kernels compiled by {compiler.version} for {target}"
+    others = "; ".join(passed_over(capability, version))
+    where = f"{torch.cuda.get_device_name()}, compute capability {capability / 10}"
+    return f"{where}, {how}" + (f" (passed over: {others})" if others else "")

@@ -18,7 +18,8 @@ import meshes
 import pictures
 import torch
 from options import make_context, make_parser, positive
-from tqdm import tqdm, trange
+from progress import steps
+from tqdm import tqdm
 
 import glraster.torch as dr
 
@@ -58,7 +59,7 @@ def main() -> None:
         tqdm.write(f"iteration {iteration:5d}   mean corner distance {distance:.4f}")
 
     report(0)
-    for iteration in trange(1, args.max_iter + 1, disable=None):
+    for iteration in steps(1, args.max_iter + 1, desc="fitting"):
         mvp = random_views(8, generator, glctx.device)
         truth = draw(glctx, mvp, target, target_colors, tri, args.resolution)
         guess = draw(glctx, mvp, corners, colors, tri, args.resolution)

@@ -20,7 +20,7 @@ import pictures
 import procedural
 import torch
 from options import existing_file, make_context, make_parser, positive
-from tqdm import trange
+from progress import steps
 
 import glraster as dr
 
@@ -79,12 +79,11 @@ def main() -> None:
         image, covered = (pictures.shrink(image, 2) for image in images)
         return mvp, image, covered == 1  # pixels on the outline show the background as well
 
-    shots = [photograph() for _ in trange(args.pictures, desc="taking pictures", disable=None)]
+    shots = [photograph() for _ in steps(args.pictures, desc="taking pictures")]
     tex = torch.full_like(truth, 0.5).requires_grad_()
     optimizer = torch.optim.Adam([tex], lr=0.05, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: 0.02 ** (i / args.max_iter))
-    progress = trange(1, args.max_iter + 1, desc="learning", disable=None)
-    for iteration in progress:
+    for iteration in (bar := steps(1, args.max_iter + 1, desc="learning")):
         mvp, shot, inside = shots[torch.randint(len(shots), (), generator=generator)]
         guess, _ = draw(glctx, mesh, uv, mvp, tex, args.resolution, FILTERS[args.mip])
         loss = (guess - shot).square().mean(dim=-1, keepdim=True)[inside].mean()
@@ -93,7 +92,7 @@ def main() -> None:
         optimizer.step()
         schedule.step()
         if iteration % 100 == 0 or iteration == args.max_iter:
-            progress.write(f"iteration {iteration:5d}   PSNR of the texture {psnr(tex.detach(), truth):.2f} dB")
+            bar.write(f"iteration {iteration:5d}   PSNR of the texture {psnr(tex.detach(), truth):.2f} dB")
 
     views = torch.stack([random_view(generator, distance, distance)[0] for distance in (1.7, 2.5, 4.0)])
     rows = []

@@ -17,8 +17,8 @@ import pictures
 import procedural
 import torch
 from options import existing_file, make_context, make_parser, positive
+from progress import steps
 from torch.nn.functional import normalize
-from tqdm import trange
 
 import glraster as dr
 
@@ -69,8 +69,7 @@ def main() -> None:
     optimizer = torch.optim.Adam([env, phong], lr=0.03, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: 0.03 ** (i / args.max_iter))
     start = rmse(env.detach(), true_env)
-    progress = trange(1, args.max_iter + 1, desc="learning", disable=None)
-    for iteration in progress:
+    for iteration in (bar := steps(1, args.max_iter + 1, desc="learning")):
         eyes = random_eyes(2, generator).to(glctx.device)
         lamps = normalize(torch.randn(2, 3, generator=generator), dim=1).to(glctx.device)
         with torch.no_grad():
@@ -84,7 +83,7 @@ def main() -> None:
         if iteration % 100 == 0 or iteration == args.max_iter:
             error = rmse(env.detach(), true_env)
             shares = f"environment RMSE {error:.4f}, {error / start:.3f} of its start"
-            progress.write(f"iteration {iteration:5d}   {shares}   Phong RMSE {rmse(phong.detach(), true_phong):.4f}")
+            bar.write(f"iteration {iteration:5d}   {shares}   Phong RMSE {rmse(phong.detach(), true_phong):.4f}")
 
     everywhere = procedural.map_directions(procedural.texel_centres(256, 512)).to(glctx.device)[None]
     eyes, lamps = (3.2 * camera.directions(8)[[2, 5]]).to(glctx.device), camera.directions(8)[[1, 3]].to(glctx.device)

@@ -19,7 +19,7 @@ import pictures
 import torch
 import trimesh
 from large_steps import Smoothing, UniformAdam
-from tqdm import tqdm
+from progress import steps
 
 import glraster.torch as dr
 
@@ -80,8 +80,8 @@ def fit_stage(glctx, mesh, smoothing, iterations, mvps, truth, batch, generator,
         optimizer.step()
         schedule.step()
         losses.append(loss.item())
+        bar.set_postfix(loss=f"{losses[-1]:.4f}", vertices=len(unknowns), refresh=False)
         bar.update()
-        bar.set_postfix(loss=f"{losses[-1]:.4f}", vertices=len(unknowns))
     return mesh._replace(positions=smooth.positions(unknowns).detach())
 
 
@@ -114,7 +114,7 @@ def main() -> None:
     start = meshes.sphere(3).to(device)
     start = mesh = start._replace(positions=0.6 * start.positions)
     losses: list[float] = []
-    with tqdm(total=args.max_iter, desc="fitting") as bar:
+    with steps(args.max_iter, desc="fitting") as bar:
         for stage, (share, smoothing) in enumerate(STAGES):
             last = stage == len(STAGES) - 1
             count = args.max_iter - len(losses) if last else round(share * args.max_iter)

@@ -14,7 +14,7 @@ import meshes
 import pictures
 import torch
 from options import make_context, make_parser, positive
-from tqdm import trange
+from progress import steps
 
 import glraster.torch as dr
 
@@ -78,14 +78,14 @@ def main() -> None:
     target = draw(truth)
     optimizer = torch.optim.Adam([fit], lr=0.05)
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.3 ** (1 / args.max_iter))
-    for _ in (progress := trange(args.max_iter, disable=None)):
+    for _ in (bar := steps(args.max_iter, desc="fitting")):
         loss = (draw(fit) - target).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
         fit.data.clamp_(0.01, 0.99)
-        progress.set_postfix(loss=loss.item())
+        bar.set_postfix(loss=loss.item(), refresh=False)
     print(f"largest error of a colour or opacity: {(fit - truth).abs().max().item():.4f}")
 
     with torch.no_grad():

@@ -14,7 +14,7 @@ import meshes
 import pictures
 import torch
 from options import make_context, make_parser, positive
-from tqdm import trange
+from progress import steps
 
 import glraster.torch as dr
 
@@ -64,7 +64,7 @@ def main() -> None:
     glctx = make_context(args)
     cube = meshes.cube().to(glctx.device)
     errors, columns = [], []
-    for seed in (progress := trange(args.seed, args.seed + args.trials, disable=None)):
+    for seed in (bar := steps(args.seed, args.seed + args.trials, desc="trials")):
         generator = torch.Generator().manual_seed(seed)
         truth = camera.random_rotations(1, generator)[0].to(glctx.device)
         with torch.no_grad():
@@ -72,7 +72,7 @@ def main() -> None:
             found = search(glctx, cube, target, generator)
         refined = refine(glctx, cube, target, found, args.max_iter)
         before, after = (camera.degrees_between(rotation, truth) for rotation in (found, refined))
-        progress.write(f"seed {seed}: search {before:6.2f}, gradients {after:.4f} degrees")
+        bar.write(f"seed {seed}: search {before:6.2f}, gradients {after:.4f} degrees")
         errors.append(after)
         columns.append(torch.stack([truth, found, refined]))
     print(f"under 1 degree: {sum(error < 1 for error in errors)} of {args.trials}")

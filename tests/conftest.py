@@ -1,19 +1,37 @@
 """Fixtures: where a test runs, and the data it may use. Every skip comes from here."""
 
 import ctypes.util
+import os
 import shutil
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
+import emulation
 import numpy as np
 import pytest
 import torch
 
 import glraster
-from glraster.cuda_kernels import compiler
+from glraster.cuda_kernels import nvidia_compilers
 
+GOLDEN = Path(__file__).parent / "golden"
 SHARED = Path(__file__).parents[2] / "shared"
+OWN_PROCESS = "GLRASTER_TEST_IN_ITS_OWN_PROCESS"
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem) -> bool | None:
+    """Runs a test marked `own_process` in a process of its own, where nothing that other tests left counts."""
+    if pyfuncitem.get_closest_marker("own_process") is None or os.environ.get(OWN_PROCESS):
+        return None
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "", pyfuncitem.nodeid]
+    environment, root = os.environ | {OWN_PROCESS: "1"}, pyfuncitem.config.rootpath
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return True
 
 
 @pytest.fixture(params=DEVICES)
@@ -56,6 +74,12 @@ def gcc() -> None:
         pytest.skip("no gcc")
 
 
+@pytest.fixture(scope="session")
+def emulation_folder() -> Path:
+    """The emulated GPU and driver, compiled."""
+    return emulation.built()
+
+
 @pytest.fixture
 def nvcc() -> None:
     """Needs NVIDIA's compiler."""
@@ -64,12 +88,12 @@ def nvcc() -> None:
 
 
 @pytest.fixture
-def nvrtc() -> compiler.Nvrtc:
+def nvrtc() -> nvidia_compilers.Nvrtc:
     """Needs NVIDIA's compiler in the form of a library."""
-    found = compiler._find_nvrtc()
-    if isinstance(found, str):
-        pytest.skip(found)
-    return found
+    try:
+        return nvidia_compilers.Nvrtc()
+    except nvidia_compilers.CudaError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture
@@ -88,6 +112,13 @@ def debian_packages() -> None:
         pytest.skip("not a Debian system")
     if not list(Path("/var/lib/apt/lists").glob("*Packages*")):
         pytest.skip("this system has no package lists")
+
+
+@pytest.fixture
+def root() -> None:
+    """Needs the right to become another user."""
+    if os.getuid() != 0:
+        pytest.skip("not root")
 
 
 @pytest.fixture
@@ -135,13 +166,10 @@ def cuda_glctx(cuda, gl_available):
 
 @pytest.fixture
 def golden():
-    """Loads golden/NAME.npz as tensors (0-d arrays as Python values)."""
+    """Loads golden/NAME.npz, recorded results, as tensors (0-d arrays as Python values)."""
 
     def load(name: str) -> dict:
-        path = SHARED / "golden" / f"{name}.npz"
-        if not path.exists():
-            pytest.skip("the recorded results, ../shared/golden, are not part of the repository")
-        data = np.load(path)
+        data = np.load(GOLDEN / f"{name}.npz")
         return {key: data[key].item() if data[key].ndim == 0 else torch.from_numpy(data[key]) for key in data.files}
 
     return load

@@ -17,11 +17,6 @@ from glraster.interop.corners import order_corners
 SIZES = [(24, 40), (17, 33), (1, 70), (5, 1)]  # whole warps, ragged rows, and rows shorter than a warp
 
 
-@pytest.fixture(scope="session")
-def emulation_folder(tmp_path_factory):
-    return emulation.build(tmp_path_factory.mktemp("emulation"))
-
-
 @pytest.fixture
 def on_emulated_gpu(emulation_folder, monkeypatch):
     """on_emulated_gpu(seed): CPU tensors are from now on worked on by an emulated GPU, which is returned."""

@@ -135,6 +135,7 @@ def _largest_growth(work) -> int:
     return growth
 
 
+@pytest.mark.own_process
 def test_memory():
     H = W = 1600
     pixels, allowance = H * W, 8 << 20  # less than one more buffer of four bytes per pixel

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from glraster.cli import main
-from glraster.doctor import Finding, healthy, rendering, system
+from glraster.doctor import Finding, compilers, healthy, rendering
 
 HERE = Path(__file__).parent
 
@@ -147,7 +147,7 @@ def pycuda(tmp_path, monkeypatch):
 def test_pycuda_absent(monkeypatch):
     monkeypatch.setitem(sys.modules, "pycuda", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    (finding,) = system.pycuda()
+    (finding,) = compilers.pycuda()
     assert finding.status == "absent" and "not installed" in finding.found and "pip install" in finding.advice
 
 
@@ -185,7 +185,7 @@ def test_pycuda_that_aborts(pycuda):
 )
 def test_pycuda_in_other_states(pycuda, driver, gl, status, found):
     pycuda(driver, gl)
-    (finding,) = system.pycuda()
+    (finding,) = compilers.pycuda()
     assert finding.status == status and found in finding.found
 
 

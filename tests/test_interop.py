@@ -334,6 +334,7 @@ def resident_kib() -> int:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
 
 
+@pytest.mark.own_process
 def test_two_hundred_contexts_leak_neither_memory_nor_file_handles():
     def cycle(count: int) -> None:
         for number in range(count):
@@ -370,6 +371,7 @@ def test_a_closed_context_says_so():
             use()
 
 
+@pytest.mark.own_process
 def test_shrink_gives_memory_back(context):
     small = draw(context)
     context.shrink()

@@ -260,7 +260,7 @@ def test_fuzz_arguments(any_context, name, data):
 
 
 ROOT = Path(__file__).parents[1]
-KERNELS = sorted(file.stem for file in (ROOT / "cuda_kernels").glob("*.cu"))
+KERNELS = sorted(file.stem for file in (ROOT / "glraster" / "cuda_kernels").glob("*.cu"))
 SANITIZE = ["-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
 
 
@@ -271,7 +271,14 @@ def sanitized_library(tmp_path_factory) -> Path:
     flags = ["-x", "c++", "-std=c++17", "-O1", "-g1", "-fPIC", "-fopenmp", "-ffp-contract=off", *SANITIZE]
     jobs = []
     for name in KERNELS:
-        command = ["g++", *flags, "-c", str(ROOT / "cuda_kernels" / f"{name}.cu"), "-o", str(folder / f"{name}.o")]
+        command = [
+            "g++",
+            *flags,
+            "-c",
+            str(ROOT / "glraster" / "cuda_kernels" / f"{name}.cu"),
+            "-o",
+            str(folder / f"{name}.o"),
+        ]
         jobs.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
     for job in jobs:
         _, errors = job.communicate()
@@ -308,11 +315,13 @@ launch("interpolate_fwd", params, 64, torch.float32, torch.device("cpu"))
 """
 
 
+@pytest.mark.slow
 def test_the_sanitizer_sees_the_librarys_accesses(sanitized_library):
     done = _run_sanitized(sanitized_library, "-c", OVERRUN)
     assert done.returncode != 0 and "AddressSanitizer: heap-buffer-overflow" in done.stderr, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_fuzzing_is_clean_under_sanitizers(sanitized_library):
     options = ["-x", "-s", "-p", "no:cacheprovider", "-k", "fuzz and not sanitizers"]
     files = [str(Path(__file__)), str(Path(__file__).with_name("test_fuzz_texture.py"))]

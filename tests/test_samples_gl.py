@@ -1,14 +1,10 @@
 """The samples about poses and layers: each runs with few iterations and reaches its result."""
 
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import imageio.v3 as imageio
 import pytest
-
-SAMPLES = Path(__file__).parents[1] / "samples"
+from sample_runs import run_sample
 
 
 @pytest.fixture(params=["software", "gl"])
@@ -19,16 +15,9 @@ def context(request) -> str:
     return request.param
 
 
-def run(sample: str, *arguments: object) -> str:
-    command = [sys.executable, SAMPLES / f"{sample}.py", "--device", "cpu", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 def test_pose(tmp_path, context):
     picture = tmp_path / "pose.png"
-    output = run("pose", "--context", context, "--trials", 4, "--max-iter", 40, "--out", picture)
+    output = run_sample("pose", "--context", context, "--trials", 4, "--max-iter", 40, "--out", picture).stdout
     assert re.search(r"under 1 degree: (\d+) of 4", output)[1] == "4"
     found = [[float(x) for x in re.findall(r"[\d.]+", line)[1:]] for line in output.splitlines() if "seed" in line]
     assert all(gradients < search for search, gradients in found), "gradients improve on the search"
@@ -38,7 +27,7 @@ def test_pose(tmp_path, context):
 
 def test_peel(tmp_path, context):
     picture = tmp_path / "peel.png"
-    output = run("peel", "--context", context, "--max-iter", 100, "--resolution", 64, "--out", picture)
+    output = run_sample("peel", "--context", context, "--max-iter", 100, "--resolution", 64, "--out", picture).stdout
     assert float(re.search(r"largest error of a colour or opacity: ([\d.]+)", output)[1]) < 0.02
     pixels = imageio.imread(picture).astype(float)
     upper, lower = pixels.reshape(2, pixels.shape[0] // 2, 3, pixels.shape[1] // 3, 3)

@@ -1,29 +1,16 @@
 """The samples about textures: each runs with few iterations and comes close to its result."""
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import imageio.v3 as imageio
 import numpy as np
-
-SAMPLES = Path(__file__).parents[1] / "samples"
-
-
-def run(sample: str, *arguments: object) -> str:
-    command = [sys.executable, SAMPLES / f"{sample}.py", "--device", "cpu", *map(str, arguments)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}  # small pictures: threads would only wait for each other
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+from sample_runs import run_sample
 
 
 def earth(*arguments: object) -> float:
     """The PSNR that the sample reports last."""
     small = ("--size", 64, "--resolution", 32, "--pictures", 32, "--max-iter", 60)
-    return float(re.findall(r"PSNR of the texture ([\d.]+) dB", run("earth", *small, *arguments))[-1])
+    return float(re.findall(r"PSNR of the texture ([\d.]+) dB", run_sample("earth", *small, *arguments).stdout)[-1])
 
 
 def test_earth(tmp_path):
@@ -39,14 +26,15 @@ def test_earth(tmp_path):
 
 
 def test_envphong(tmp_path):
-    output = run("envphong", "--size", 16, "--resolution", 64, "--max-iter", 60, "--out", tmp_path)
+    few = ["--size", 16, "--resolution", 64, "--max-iter", 60]
+    output = run_sample("envphong", *few, "--out", tmp_path).stdout
     assert float(re.findall(r"([\d.]+) of its start", output)[-1]) < 0.6
     truth, result = imageio.imread(tmp_path / "envphong.png").astype(float).reshape(2, -1)
     assert abs(truth - result).mean() < 16
 
 
 def test_floor(tmp_path):
-    run("floor", "--out", tmp_path)
+    run_sample("floor", "--out", tmp_path)
     picture = imageio.imread(tmp_path / "floor.png").astype(float)
     assert (picture[0] == (140, 178, 230)).all(), "the sky, at the top"
     trilinear, anisotropic = np.split(picture[..., 0], 2, axis=1)

@@ -5,13 +5,13 @@ import json
 import os
 import traceback
 
-from . import opengl, rendering, system
+from . import compilers, opengl, rendering, system
 
 __all__ = ["ANSWER", "Check", "run"]
 
 Check = tuple[str, ...]  # the name of a check and its arguments
 ANSWER = "glraster-answer:"  # starts the line of output that is meant for the parent; drivers may print others
-_CHECKS = {name: getattr(module, name) for module in (system, opengl, rendering) for name in module.__all__}
+_CHECKS = {name: getattr(module, name) for module in (system, compilers, opengl, rendering) for name in module.__all__}
 
 
 def run(check: Check, output: int) -> None:

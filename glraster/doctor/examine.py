@@ -15,7 +15,7 @@ from .finding import Finding
 __all__ = ["examine", "healthy"]
 
 _BEFORE_DEVICES = ("python", "pytorch", "host_library", "gpu_driver", "egl_library", "egl_vendors")
-_AFTER_DEVICES = ("pycuda", "nvcc", "gpu_kernels", "gl_cuda_interop")
+_AFTER_DEVICES = ("pycuda", "nvcc", "nvrtc", "kernel_folders", "gpu_kernels", "gl_cuda_interop")
 _TITLES = {
     "python": "Python",
     "pytorch": "PyTorch",
@@ -27,6 +27,8 @@ _TITLES = {
     "egl_device": "EGL device",
     "pycuda": "PyCUDA",
     "nvcc": "nvcc",
+    "nvrtc": "NVRTC",
+    "kernel_folders": "Compiled kernels",
     "gpu_kernels": "GPU kernels",
     "gl_cuda_interop": "GL-CUDA interop",
 }

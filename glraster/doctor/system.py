@@ -1,19 +1,14 @@
-"""Checks of what lies under rasterization: Python, PyTorch, the kernels' libraries, NVIDIA's driver and compilers."""
+"""Checks of what lies under rasterization: Python, PyTorch, the host library, NVIDIA's driver."""
 
 import ctypes
-import importlib.metadata
-import importlib.util
-import os
 import platform
-import shutil
-import subprocess
 from pathlib import Path
 
 import torch
 
 from .finding import CONTAINER_ADVICE, Finding
 
-__all__ = ["gl_cuda_interop", "gpu_driver", "gpu_kernels", "host_library", "nvcc", "pycuda", "python", "pytorch"]
+__all__ = ["gl_cuda_interop", "gpu_driver", "host_library", "python", "pytorch"]
 
 
 def python() -> list[Finding]:
@@ -105,61 +100,6 @@ def _gpu_names(cuda: ctypes.CDLL, count: int) -> list[str]:
         cuda.cuDeviceGetName(name, len(name), device)
         names.append(name.value.decode(errors="replace"))
     return names
-
-
-def pycuda() -> list[Finding]:
-    install = "pip install 'glraster[cuda]' (PyTorch's own CUDA libraries serve in its place)"
-    if importlib.util.find_spec("pycuda") is None:
-        return [Finding("PyCUDA", "absent", "not installed", f"to compile kernels with nvcc: {install}")]
-    version = _version("pycuda")
-    try:
-        import pycuda.driver as driver
-
-        driver.init()
-    except Exception as error:  # whatever a half-installed driver makes of it
-        advice = "it needs NVIDIA's driver (see its line); if that is well, build PyCUDA again for this CUDA version"
-        return [Finding("PyCUDA", "broken", f"{version}, cannot start: {type(error).__name__}: {error}", advice)]
-    try:
-        import pycuda.gl  # noqa: F401
-    except ImportError as error:
-        advice = "glraster itself does without; for your own use of it: build it with ./configure.py --cuda-enable-gl"
-        return [Finding("PyCUDA", "ok", f"{version}, without OpenGL ({error})", advice)]
-    return [Finding("PyCUDA", "ok", f"{version}, with OpenGL")]
-
-
-def _version(distribution: str) -> str:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return "of unknown version"
-
-
-def nvcc() -> list[Finding]:
-    path = shutil.which("nvcc")
-    if path is None:
-        candidate = Path(os.environ.get("CUDA_HOME", "/usr/local/cuda"), "bin", "nvcc")
-        advice = f"put {candidate.parent} on PATH" if candidate.exists() else "needed on GPUs only, and not with NVRTC"
-        return [Finding("nvcc", "absent", "not on PATH", advice)]
-    try:
-        done = subprocess.run([path, "--version"], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        return [Finding("nvcc", "broken", f"{path}: {error}", "reinstall the CUDA toolkit")]
-    release = next((line for line in done.stdout.splitlines() if "release" in line), "version unknown")
-    compiler = shutil.which("g++")
-    if compiler is None:
-        return [Finding("nvcc", "broken", f"{path}, {release}, but no g++ for it", "on Debian: apt-get install g++")]
-    return [Finding("nvcc", "ok", f"{path}, {release}")]
-
-
-def gpu_kernels() -> list[Finding]:
-    """Whether and how the kernels run on GPUs."""
-    from glraster.cuda_kernels import cuda
-
-    reason = cuda.unavailable_reason()
-    if reason is None:
-        return [Finding("GPU kernels", "ok", cuda.describe())]
-    status = "broken" if torch.cuda.is_available() else "absent"
-    return [Finding("GPU kernels", status, reason, "until then pass CPU tensors; the kernels run there")]
 
 
 def gl_cuda_interop() -> list[Finding]:

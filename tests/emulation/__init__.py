@@ -1,24 +1,56 @@
 """Runs the kernels' CUDA half on the CPU: warps of fibers (scheduler.cpp), the driver's interface (driver.cpp)."""
 
+import contextlib
 import ctypes
+import hashlib
 import os
 import random
+import shlex
+import shutil
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from glraster.cuda_kernels import compiler
 
-__all__ = ["EmulatedGpu", "build", "run_python"]
+__all__ = ["EmulatedGpu", "built", "run_python"]
 
 _HERE = Path(__file__).parent
+_BUILT = _HERE.parents[1] / "build" / "emulation"
 _FLAGS = ["-std=c++17", "-O1", "-g", "-fPIC", "-ffp-contract=off", "-Wall", "-Wno-unknown-pragmas"]
 
 
-def build(folder: Path) -> Path:
-    """Compiles into `folder`: the kernels, a library for each variant, libemulation.so and libcuda.so.1."""
-    compile_cxx = [os.environ.get("CXX", "g++"), *_FLAGS]
+def built() -> Path:
+    """The folder with the kernels, a library for each variant, libemulation.so and libcuda.so.1.
+
+    It is named by a digest of all that goes into them, and compiled only if no earlier run has left it behind.
+    """
+    kernels = Path(compiler.__file__).parent
+    digest = hashlib.sha256(" ".join(_FLAGS).encode())
+    digest.update(subprocess.run([*_compiler(), "--version"], capture_output=True, check=True).stdout)
+    for file in sorted([*kernels.glob("*.cu"), *kernels.glob("common/*.cuh"), *_HERE.glob("*.*")]):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    folder = _BUILT / digest.hexdigest()[:16]
+    if not folder.exists():
+        _BUILT.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix="partial-", dir=_BUILT))
+        try:
+            _build(partial)
+            with contextlib.suppress(OSError):  # another run was quicker
+                partial.rename(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def _compiler() -> list[str]:
+    return shlex.split(os.environ.get("CXX", "")) or ["g++"]
+
+
+def _build(folder: Path) -> None:
+    compile_cxx = [*_compiler(), *_FLAGS]
     kernels = sorted(Path(compiler.__file__).parent.glob("*.cu"))
     # 0: any number of channels, from which only 4 differ in more than the length of loops.
     any_number, four = ((("TEXTURE_CHANNELS", C),) for C in (0, 4))
@@ -41,7 +73,7 @@ def build(folder: Path) -> Path:
     subprocess.run([*shared, *emulation], check=True)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(compile_one, [(variant, file) for variant in options for file in files[variant]]))
-    link = [f"-L{folder}", "-lemulation", f"-Wl,-rpath,{folder}"]
+    link = [f"-L{folder}", "-lemulation", "-Wl,-rpath,$ORIGIN"]
     for variant in options:
         objects = [str(folder / f"{variant}_{file.stem}.o") for file in files[variant]]
         subprocess.run([*shared, *objects, *link, "-o", str(folder / f"{variant}.so")], check=True)
@@ -53,7 +85,6 @@ def build(folder: Path) -> Path:
         str(folder / "libcuda.so.1"),
     ]
     subprocess.run([*shared, *driver, *link, "-ldl"], check=True)
-    return folder
 
 
 class EmulatedGpu:

@@ -27,7 +27,7 @@ DRIVER = ctypes.CDLL("libcuda.so.1")
 class PlainNvcc:
     """nvcc without PyCUDA, which cannot be imported where the driver lacks functions."""
 
-    version, major, capabilities = "nvcc", 13, [80]
+    version, failed = "nvcc", False
 
     def compile(self, source: str, name: str, target: str, options: list[str]) -> bytes:
         with tempfile.TemporaryDirectory() as folder:
@@ -52,7 +52,7 @@ class Launch(ctypes.Structure):
 def set_up() -> None:
     torch._C._cuda_getCurrentRawStream = lambda index: STREAM + index
     if os.environ.get("GLRASTER_CUDA_COMPILER") != "nvrtc":
-        compiler.compiler = cuda.compiler = lambda driver_major: PlainNvcc()
+        compiler.compilers_for = lambda capability, driver_major: [(PlainNvcc(), "sm_80")]
 
 
 def launched() -> list[Launch]:
