@@ -1,7 +1,6 @@
 """Compiles kernels for a GPU, with the compiler that `nvidia_compilers` finds best for it. Results are kept on disk,
 under a key of everything that goes into them."""
 
-import functools
 import hashlib
 import warnings
 from dataclasses import dataclass
