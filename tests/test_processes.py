@@ -110,7 +110,7 @@ def test_an_empty_platform_in_the_environment_counts_as_none(gl_available):
     assert on_platform("") == ["OpenGLRasterizer", "OpenGLRasterizer 16"]
 
 
-@pytest.mark.parametrize("platform", ["", "glx", "osmesa"])
+@pytest.mark.parametrize("platform", ["", "osmesa"])
 def test_opengl_imported_before_on_another_platform(gl_available, platform):
     import_it = "try:\n    import OpenGL.GL\nexcept AttributeError:\n    pass"  # osmesa may not be installed
     error, drawn = on_platform(platform, import_it)

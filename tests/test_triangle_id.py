@@ -37,13 +37,12 @@ def test_ids_that_float32_cannot_count():
     assert glraster.mask(rast).all() and glraster.mask(exact).dtype == torch.float64
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_the_last_of_seventeen_million_triangles(glctx, device, dtype):
+def test_the_last_of_seventeen_million_triangles(glctx, device):
     pos, tri = soup(0, 1, 1)
     large = torch.zeros(2**24 + 3, 3, dtype=torch.int32, device=device)
     large[-1] = tri.to(device)
-    rast, _ = glraster.rasterize(glctx, pos.to(device, dtype), large, (8, 8))
-    ids, few = glraster.triangle_id(rast), glraster.rasterize(glctx, pos.to(device, dtype), tri.to(device), (8, 8))[0]
+    rast, _ = glraster.rasterize(glctx, pos.to(device), large, (8, 8))
+    ids, few = glraster.triangle_id(rast), glraster.rasterize(glctx, pos.to(device), tri.to(device), (8, 8))[0]
     assert torch.equal(ids >= 0, glraster.mask(few)[..., 0] > 0) and (ids >= 0).any()
     assert (ids[ids >= 0] == 2**24 + 2).all()
 
@@ -57,13 +56,10 @@ def test_no_gradients_and_views():
 
 @pytest.mark.parametrize("op", [glraster.mask, glraster.triangle_id])
 def test_errors(op):
-    with pytest.raises(
-        TypeError, match=rf"^{op.__name__}\(\): rast must be a tensor, float32 or float64 \[N, H, W, 4\]"
-    ):
+    must = rf"^{op.__name__}\(\): rast must be"
+    with pytest.raises(TypeError, match=must + r" a tensor, float32 or float64 \[N, H, W, 4\]"):
         op(None)
-    with pytest.raises(TypeError, match=rf"^{op.__name__}\(\): rast must be float32 or float64 .*, got int32"):
+    with pytest.raises(TypeError, match=must + " float32 or float64 .*, got int32"):
         op(torch.zeros(1, 2, 2, 4, dtype=torch.int32))
-    with pytest.raises(
-        ValueError, match=rf"^{op.__name__}\(\): rast must be float32 or float64 .*, got float32 \[2, 2, 4\]"
-    ):
+    with pytest.raises(ValueError, match=must + r" .*, got float32 \[2, 2, 4\]"):
         op(torch.zeros(2, 2, 4))
