@@ -96,3 +96,16 @@ def test_corners_out_of_reach_are_named(glctx, device, factor, corners):
     glraster.rasterize(glctx, pos, tri, (32, 32))
     pos[..., 0] = pos[..., 0].abs() + 2  # wholly outside of the view: nothing can go wrong
     glraster.rasterize(glctx, pos, tri, (32, 32), validate=True)
+
+
+def test_only_what_is_drawn_must_be_within_reach(glctx, device):
+    pos, tri = large_triangles(1e4 * glctx.reach, 3)
+    pos = torch.cat([pos[0], torch.tensor([[0.0, 0, 0, 1], [1, 0, 0, 1], [0, 1, 0, 1]])]).to(device)
+    both = torch.cat([tri, tri + 3]).to(device)
+    for first, fails in ((1, False), (0, True)):
+        ranges = torch.tensor([[first, 1]], dtype=torch.int32)
+        try:
+            glraster.rasterize(glctx, pos, both, (4, 4), ranges, validate=True)
+            assert not fails
+        except ValueError as error:
+            assert fails and str(error).endswith("in triangle 0")
