@@ -1,8 +1,10 @@
 """Builds the host library: every kernel in glraster/cuda_kernels/*.cu, compiled for the CPU into one shared library per
 instruction-set level. The rest of the package's description is in setup.cfg."""
 
+import hashlib
 import os
 import platform
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -16,6 +18,7 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
 
 KERNELS = Path("glraster/cuda_kernels")  # a link to the folder beside it; in a source distribution the folder itself
+SOURCES = runpy.run_path(str(KERNELS / "sources.py"))
 # The level is chosen when the library is loaded (cuda_kernels/host.py); wheels therefore run on every x86-64 machine.
 ISA_LEVELS = {"base": [], "avx2": ["-march=x86-64-v3"], "avx512": ["-march=x86-64-v4", "-mprefer-vector-width=256"]}
 FLAGS = ["-x", "c++", "-std=c++17", "-O3", "-fPIC", "-fopenmp", "-fvisibility=hidden", "-Wall", "-Wno-unknown-pragmas"]
@@ -47,24 +50,26 @@ class BuildHostLibrary(build_ext):
 
     def build_extension(self, ext):
         level = ext.name.rsplit("_", 1)[1]
-        compiler = find_compiler()
-        flags = FLAGS + ISA_LEVELS[level] + shlex.split(os.environ.get("GLRASTER_CXXFLAGS", ""))
-        objects = Path(self.build_temp, level)
+        command = [*find_compiler(), *FLAGS, *ISA_LEVELS[level], *shlex.split(os.environ.get("GLRASTER_CXXFLAGS", ""))]
+        objects = Path(self.build_temp, level, hashlib.sha256(str(command).encode()).hexdigest()[:8])
         objects.mkdir(parents=True, exist_ok=True)
+        stamp = objects / "stamp.cpp"  # tells what the library was built from, which is checked when it is loaded
+        stamp.write_text(SOURCES["stamp"](command))
 
         def compile_one(source):
             target = objects / Path(source).with_suffix(".o").name
             newest = max(os.path.getmtime(f) for f in [source, "setup.py", *ext.depends])
             if self.force or not target.exists() or target.stat().st_mtime < newest:
-                run([*compiler, *flags, "-c", source, "-o", str(target)])
+                run([*command, "-c", source, "-o", str(target)])
             return str(target)
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            compiled = list(pool.map(compile_one, ext.sources))
+            compiled = list(pool.map(compile_one, [*ext.sources, str(stamp)]))
         output = Path(self.get_ext_fullpath(ext.name))
         output.parent.mkdir(parents=True, exist_ok=True)
         partial = output.with_suffix(".partial")
-        run([*compiler, *flags[2:], "-shared", *compiled, "-o", str(partial)])
+        language = command.index("-x")
+        run([*command[:language], *command[language + 2 :], "-shared", *compiled, "-o", str(partial)])
         partial.replace(output)  # a process that has the old file mapped keeps it whole
 
 

@@ -1,9 +1,10 @@
 // From triangle ids to rast and rast_db: perspective-correct barycentrics, depth, and their screen-space derivatives,
 // all from the unclipped homogeneous positions.
 //   q_i = (x_i - fx w_i, y_i - fy w_i),  a_0 = q_1 x q_2,  a_1 = q_2 x q_0,  a_2 = q_0 x q_1,  S = a_0 + a_1 + a_2
-//   u = a_0 / S,  v = a_1 / S,  z/w = (sum a_i z_i) / (sum a_i w_i)
+//   u = a_0 / S,  v = a_1 / S,  z/w = (sum a_i z_i) / (sum a_i w_i), whose denominator is the same everywhere
 //   du/dX = (2 / W) (da_0/dfx - u dS/dfx) / S, and so on
 // Source: homogeneous rasterization (Olano and Greer 1997); the quotient rule.
+#include "common/depth_limits.cuh"
 #include "common/pixel_runs.cuh"
 #include "common/triangle_id.cuh"
 
@@ -16,12 +17,11 @@ struct BarycentricsParams {
   T* rast_db;             // [N, H, W, 4], null if not wanted
   const T* grad_rast;     // [N, H, W, 4], null if none
   const T* grad_rast_db;  // [N, H, W, 4], null if none
-  T* grad_pos;            // [N or 1, V, 4], zeroed
+  double* grad_pos;       // [N or 1, V, 4], zeroed
   int64_t N, H, W, V, num_triangles;
   int64_t id_stride;   // int32 elements from one pixel's id to the next
   int64_t pos_stride;  // elements from one image's positions to the next; 0: shared
 };
-GLR_EXPORT_SIZE(BarycentricsParams)
 
 struct VisibleTriangle {
   const int32_t* ids;
@@ -29,67 +29,97 @@ struct VisibleTriangle {
   GLR_MEMBER int32_t operator()(int64_t pixel) const { return ids[pixel * stride]; }
 };
 
-template <class T>
-using Vertex = Vec4<T>;
-
-template <class T>
-GLR_FUNC Vertex<T> load_vertex(const T* pos, int64_t index) {
-  return load4(pos + index * 4);
-}
-
-// The edge terms of one sample: a_i and their derivatives with respect to the sample position (fx, fy).
-template <class T>
-struct EdgeTerms {
-  T q0x, q0y, q1x, q1y, q2x, q2y;
-  T a0, a1, a2, S;
-  T a0x, a1x, a2x, Sx;
-  T a0y, a1y, a2y, Sy;
+struct Corners {
+  double x[3], y[3], z[3], w[3];
 };
 
 template <class T>
-GLR_FUNC EdgeTerms<T> edge_terms(const Vertex<T>& v0, const Vertex<T>& v1, const Vertex<T>& v2, T fx, T fy) {
-  EdgeTerms<T> e;
-  e.q0x = v0.x - fx * v0.w, e.q0y = v0.y - fy * v0.w;
-  e.q1x = v1.x - fx * v1.w, e.q1y = v1.y - fy * v1.w;
-  e.q2x = v2.x - fx * v2.w, e.q2y = v2.y - fy * v2.w;
-  e.a0 = e.q1x * e.q2y - e.q1y * e.q2x;
-  e.a1 = e.q2x * e.q0y - e.q2y * e.q0x;
-  e.a2 = e.q0x * e.q1y - e.q0y * e.q1x;
-  e.a0x = v2.w * e.q1y - v1.w * e.q2y, e.a0y = v1.w * e.q2x - v2.w * e.q1x;
-  e.a1x = v0.w * e.q2y - v2.w * e.q0y, e.a1y = v2.w * e.q0x - v0.w * e.q2x;
-  e.a2x = v1.w * e.q0y - v0.w * e.q1y, e.a2y = v0.w * e.q1x - v1.w * e.q0x;
-  e.S = e.a0 + e.a1 + e.a2, e.Sx = e.a0x + e.a1x + e.a2x, e.Sy = e.a0y + e.a1y + e.a2y;
+GLR_FUNC Corners load_corners(const T* pos, const VertexIndices& v) {
+  const Vec4<T> v0 = load4(pos + int64_t(v.v0) * 4), v1 = load4(pos + int64_t(v.v1) * 4);
+  const Vec4<T> v2 = load4(pos + int64_t(v.v2) * 4);
+  return {{v0.x, v1.x, v2.x}, {v0.y, v1.y, v2.y}, {v0.z, v1.z, v2.z}, {v0.w, v1.w, v2.w}};
+}
+
+// The edge terms at one sample, and their derivatives with respect to the sample position (fx, fy), which are the same
+// everywhere: from here, a_i is known all over the screen. In double precision, since differences of neighbouring
+// numbers are what is left of small triangles, and of large ones that reach far.
+struct EdgeTerms {
+  double qx[3], qy[3];
+  double a[3], ax[3], ay[3];
+  double S, Sx, Sy;
+};
+
+GLR_FUNC EdgeTerms edge_terms(const Corners& c, double fx, double fy) {
+  EdgeTerms e;
+  for (int i = 0; i < 3; ++i) e.qx[i] = c.x[i] - fx * c.w[i], e.qy[i] = c.y[i] - fy * c.w[i];
+  for (int i = 0; i < 3; ++i) {
+    const int j = i == 2 ? 0 : i + 1, k = i == 0 ? 2 : i - 1;
+    e.a[i] = e.qx[j] * e.qy[k] - e.qy[j] * e.qx[k];
+    e.ax[i] = c.w[k] * e.qy[j] - c.w[j] * e.qy[k];
+    e.ay[i] = c.w[j] * e.qx[k] - c.w[k] * e.qx[j];
+  }
+  e.S = e.a[0] + e.a[1] + e.a[2], e.Sx = e.ax[0] + e.ax[1] + e.ax[2], e.Sy = e.ay[0] + e.ay[1] + e.ay[2];
   return e;
 }
 
+GLR_FUNC double sample_position(int64_t pixel, int64_t size) { return double(2 * pixel + 1 - size) / double(size); }
+
+// Where a run's samples lie, and how far apart.
+struct RunSamples {
+  double fx, fy, step_x, step_y;
+  int32_t count;
+};
+
+GLR_FUNC RunSamples samples_of(const PixelRun& run, int64_t H, int64_t W) {
+  const double fx = sample_position(run.begin - run.row * W, W), fy = sample_position(run.row % H, H);
+  return {fx, fy, 2. / double(W), 2. / double(H), int32_t(run.end - run.begin)};
+}
+
+// z/w along a run.
+struct RunDepth {
+  double first, step;
+  DepthLimits limits;  // of the triangle's corners and of the view
+};
+
+GLR_FUNC RunDepth depth_along(const Corners& c, const EdgeTerms& e, double step_x) {
+  double z = 0, zx = 0, w = 0;
+  for (int i = 0; i < 3; ++i) z += e.a[i] * c.z[i], zx += e.ax[i] * c.z[i], w += e.a[i] * c.w[i];
+  const double inverse_w = w != 0 ? 1. / w : 0.;
+  const DepthLimits limits = depth_limits(c.z, c.w);
+  return {z * inverse_w, zx * inverse_w * step_x, {max(limits.nearest, -1.), min(limits.farthest, 1.)}};
+}
+
+// The largest v for which u + v <= 1, exactly and however it is computed.
 template <class T>
-GLR_FUNC T sample_position(int32_t pixel, T size_inverse) {
-  return (T(pixel) + T(0.5)) * (T(2) * size_inverse) - T(1);
+GLR_FUNC T rest_of_one(T u) {
+  const T rest = T(1) - u;
+  return T(1) - rest < u ? rest - (sizeof(T) == 4 ? T(0x1p-24) : T(0x1p-53)) : rest;
 }
 
 template <class T>
 GLR_FUNC void barycentrics_run(const BarycentricsParams<T>& p, const PixelRun& run, const VertexIndices& t) {
-  const T* pos = p.pos + run.row / p.H * p.pos_stride;
-  const Vertex<T> v0 = load_vertex(pos, t.v0), v1 = load_vertex(pos, t.v1), v2 = load_vertex(pos, t.v2);
-  const T inverse_w = T(1) / T(p.W), inverse_h = T(1) / T(p.H);
-  const T fy = sample_position(int32_t(run.row % p.H), inverse_h);
-  const int32_t x0 = int32_t(run.begin - run.row * p.W), count = int32_t(run.end - run.begin);
+  const Corners c = load_corners(p.pos + run.row / p.H * p.pos_stride, t);
+  const RunSamples samples = samples_of(run, p.H, p.W);
+  const EdgeTerms e = edge_terms(c, samples.fx, samples.fy);
+  const RunDepth depth = depth_along(c, e, samples.step_x);
+  const double a0 = e.a[0], a1 = e.a[1], S = e.S;
+  const double a0_step = e.ax[0] * samples.step_x, a1_step = e.ax[1] * samples.step_x, S_step = e.Sx * samples.step_x;
+  const double a0y_step = e.ay[0] * samples.step_y, a1y_step = e.ay[1] * samples.step_y,
+               Sy_step = e.Sy * samples.step_y;
   T id;
   encode_triangle(run.triangle, &id);
   T* rast = p.rast + run.begin * 4;
   T* rast_db = p.rast_db ? p.rast_db + run.begin * 4 : nullptr;
-  for (int32_t i = 0; i < count; ++i) {
-    const EdgeTerms<T> e = edge_terms(v0, v1, v2, sample_position(x0 + i, inverse_w), fy);
-    const T inverse_s = e.S != 0 ? T(1) / e.S : T(0);
-    T u = clamp(e.a0 * inverse_s, T(0), T(1)), v = clamp(e.a1 * inverse_s, T(0), T(1));
-    const T excess = T(1) / (u + v > 1 ? u + v : T(1));
-    u *= excess, v *= excess;
-    const T z = e.a0 * v0.z + e.a1 * v1.z + e.a2 * v2.z, w = e.a0 * v0.w + e.a1 * v1.w + e.a2 * v2.w;
-    store4(rast + i * 4, {u, v, clamp(z / w, T(-1), T(1)), id});
+  for (int32_t i = 0; i < samples.count; ++i) {
+    const double s = S + S_step * i, inverse_s = s != 0 ? 1. / s : 0.;
+    const double free_u = clamp((a0 + a0_step * i) * inverse_s, 0., 1.);
+    const double free_v = clamp((a1 + a1_step * i) * inverse_s, 0., 1.);
+    const double excess = 1. / max(free_u + free_v, 1.);
+    const T u = T(free_u * excess), v = min(T(free_v * excess), rest_of_one(u));
+    store4(rast + i * 4, {u, v, T(depth.limits.clamp(depth.first + depth.step * i)), id});
     if (rast_db) {
-      const T sx = T(2) * inverse_w * inverse_s, sy = T(2) * inverse_h * inverse_s;
-      store4(rast_db + i * 4,
-             {sx * (e.a0x - u * e.Sx), sy * (e.a0y - u * e.Sy), sx * (e.a1x - v * e.Sx), sy * (e.a1y - v * e.Sy)});
+      store4(rast_db + i * 4, {T(inverse_s * (a0_step - u * S_step)), T(inverse_s * (a0y_step - u * Sy_step)),
+                               T(inverse_s * (a1_step - v * S_step)), T(inverse_s * (a1y_step - v * Sy_step))});
     }
   }
 }
@@ -111,68 +141,95 @@ GLR_KERNEL barycentrics_fwd(const BarycentricsParams<T>& p) {
 GLR_EXPORT(barycentrics_fwd, BarycentricsParams)
 
 // Gradients of one vertex, summed over a run; z receives none.
-template <class T>
 struct VertexGradient {
-  T x = 0, y = 0, w = 0;
+  double x = 0, y = 0, w = 0;
 };
 
-// a = qj x qk and its derivatives ax, ay along fx, fy (see edge_terms): d/d(qj, qk, wj, wk), added to the vertices
-// together with d q / d(x, y, w) = (1, 1, -f).
-template <class T>
-GLR_FUNC void cross_bwd(T qjx, T qjy, T wj, T qkx, T qky, T wk, T fx, T fy, T g, T gx, T gy, VertexGradient<T>* vj,
-                        VertexGradient<T>* vk) {
-  const T gjx = g * qky - gy * wk, gjy = gx * wk - g * qkx;
-  const T gkx = gy * wj - g * qjy, gky = g * qjx - gx * wj;
-  vj->x += gjx, vj->y += gjy, vj->w += gy * qkx - gx * qky - fx * gjx - fy * gjy;
-  vk->x += gkx, vk->y += gky, vk->w += gx * qjy - gy * qjx - fx * gkx - fy * gky;
+// With respect to a value that is linear on the screen, and to its change along fx and fy.
+struct LinearGradient {
+  double value = 0, x = 0, y = 0;
+};
+
+// a_i = q_j x q_k and its derivatives ax, ay along fx, fy: d/d(q_j, q_k, w_j, w_k), added to the vertices together with
+// d q / d(x, y, w) = (1, 1, -f).
+GLR_FUNC void cross_bwd(const Corners& c, const EdgeTerms& e, int j, int k, double fx, double fy,
+                        const LinearGradient& g, VertexGradient grad[3]) {
+  const double gjx = g.value * e.qy[k] - g.y * c.w[k], gjy = g.x * c.w[k] - g.value * e.qx[k];
+  const double gkx = g.y * c.w[j] - g.value * e.qy[j], gky = g.value * e.qx[j] - g.x * c.w[j];
+  grad[j].x += gjx, grad[j].y += gjy, grad[j].w += g.y * e.qx[k] - g.x * e.qy[k] - fx * gjx - fy * gjy;
+  grad[k].x += gkx, grad[k].y += gky, grad[k].w += g.x * e.qy[j] - g.y * e.qx[j] - fx * gkx - fy * gky;
 }
 
-// d (u, v, rast_db) / d positions at one sample. S is kept away from zero; the clamps count as identity.
+constexpr double kSmallestS = 1e-290;  // below, triangles have no gradient: 1 / S would be infinite
+
+// How far S may be off because the positions are rounded to T: S is known no better, and 1 / S no larger.
 template <class T>
-GLR_FUNC void barycentrics_sample_bwd(const Vertex<T> v[3], T fx, T fy, T scale_x, T scale_y, T gu, T gv, bool with_db,
-                                      const Vec4<T>& g_db, VertexGradient<T> grad[3]) {
-  const EdgeTerms<T> e = edge_terms(v[0], v[1], v[2], fx, fy);
-  const T is = T(1) / (e.S + (e.S < 0 ? T(-1e-6) : T(1e-6)));
-  const T bu = e.a0 * is, bv = e.a1 * is;
-  T gSx = 0, gSy = 0, gux = 0, guy = 0, gvx = 0, gvy = 0, gS = 0;
-  if (with_db) {
-    gux = g_db.x * scale_x * is, guy = g_db.y * scale_y * is;  // with respect to the numerators of rast_db
-    gvx = g_db.z * scale_x * is, gvy = g_db.w * scale_y * is;
-    gSx = -gux * bu - gvx * bv, gSy = -guy * bu - gvy * bv;
-    gS = -is * (gux * (e.a0x - bu * e.Sx) + guy * (e.a0y - bu * e.Sy) + gvx * (e.a1x - bv * e.Sx) +
-                gvy * (e.a1y - bv * e.Sy));
-    gu -= gux * e.Sx + guy * e.Sy, gv -= gvx * e.Sx + gvy * e.Sy;
+GLR_FUNC double noise_of_S(const Corners& c) {
+  double noise = 0;
+  for (int i = 0; i < 3; ++i) {
+    const int j = i == 2 ? 0 : i + 1, k = i == 0 ? 2 : i - 1;
+    const double across = fabs(c.w[j] - c.w[k]);
+    noise += (fabs(c.x[i]) + fabs(c.w[i])) * (fabs(c.y[j] - c.y[k]) + across);
+    noise += (fabs(c.y[i]) + fabs(c.w[i])) * (fabs(c.x[j] - c.x[k]) + across);
   }
-  gS -= (gu * bu + gv * bv) * is;
-  cross_bwd(e.q1x, e.q1y, v[1].w, e.q2x, e.q2y, v[2].w, fx, fy, gS + gu * is, gSx + gux, gSy + guy, &grad[1], &grad[2]);
-  cross_bwd(e.q2x, e.q2y, v[2].w, e.q0x, e.q0y, v[0].w, fx, fy, gS + gv * is, gSx + gvx, gSy + gvy, &grad[2], &grad[0]);
-  cross_bwd(e.q0x, e.q0y, v[0].w, e.q1x, e.q1y, v[1].w, fx, fy, gS, gSx, gSy, &grad[0], &grad[1]);
+  return noise * (sizeof(T) == 4 ? 0x1p-24 : 0x1p-53);
+}
+
+// d (u, v, rast_db) / d (a_0, a_1, S) summed over a run, at its first sample. The clamps count as identity.
+struct RunGradient {
+  LinearGradient a0, a1, S;
+};
+
+template <class T>
+GLR_FUNC RunGradient barycentrics_run_bwd(const BarycentricsParams<T>& p, const PixelRun& run,
+                                          const RunSamples& samples, const EdgeTerms& e, double noise) {
+  RunGradient sum;
+  for (int32_t i = 0; i < samples.count; ++i) {
+    Vec4<T> g = {0, 0, 0, 0}, g_db = g;
+    if (p.grad_rast) g = load4(p.grad_rast + (run.begin + i) * 4);
+    if (p.grad_rast_db) g_db = load4(p.grad_rast_db + (run.begin + i) * 4);
+    const double x = samples.step_x * i, s = e.S + e.Sx * x, far = max(fabs(s), noise);
+    const double inverse_s = far > kSmallestS ? (s < 0 ? -1. : 1.) / far : 0.;
+    const double u = (e.a[0] + e.ax[0] * x) * inverse_s, v = (e.a[1] + e.ax[1] * x) * inverse_s;
+    double gu = g.x, gv = g.y;
+    // With respect to the numerators of rast_db.
+    const double gux = g_db.x * samples.step_x * inverse_s, guy = g_db.y * samples.step_y * inverse_s;
+    const double gvx = g_db.z * samples.step_x * inverse_s, gvy = g_db.w * samples.step_y * inverse_s;
+    const double gSx = -gux * u - gvx * v, gSy = -guy * u - gvy * v;
+    const double numerators = gux * (e.ax[0] - u * e.Sx) + guy * (e.ay[0] - u * e.Sy) + gvx * (e.ax[1] - v * e.Sx) +
+                              gvy * (e.ay[1] - v * e.Sy);
+    gu -= gux * e.Sx + guy * e.Sy, gv -= gvx * e.Sx + gvy * e.Sy;
+    const double ga0 = gu * inverse_s, ga1 = gv * inverse_s, gS = -inverse_s * (numerators + gu * u + gv * v);
+    sum.a0.value += ga0, sum.a0.x += gux + ga0 * x, sum.a0.y += guy;
+    sum.a1.value += ga1, sum.a1.x += gvx + ga1 * x, sum.a1.y += gvy;
+    sum.S.value += gS, sum.S.x += gSx + gS * x, sum.S.y += gSy;
+  }
+  return sum;
+}
+
+GLR_FUNC LinearGradient operator+(const LinearGradient& a, const LinearGradient& b) {
+  return {a.value + b.value, a.x + b.x, a.y + b.y};
 }
 
 template <class T>
 GLR_KERNEL barycentrics_bwd(const BarycentricsParams<T>& p) {
-  const T inverse_w = T(1) / T(p.W), inverse_h = T(1) / T(p.H);
   const VisibleTriangle triangle_at{p.ids, p.id_stride};
   GLR_FOR_EACH_RUN(run, p.N * p.H, p.W, triangle_at) {
     VertexIndices t;
     if (!load_triangle(p.tri, p.num_triangles, p.V, run.triangle, &t)) continue;
     const int64_t image = run.row / p.H * p.pos_stride;
-    const T* pos = p.pos + image;
-    const Vertex<T> v[3] = {load_vertex(pos, t.v0), load_vertex(pos, t.v1), load_vertex(pos, t.v2)};
-    const T fy = sample_position(int32_t(run.row % p.H), inverse_h);
-    VertexGradient<T> grad[3];
-    for (int64_t i = run.begin; i < run.end; ++i) {
-      const T fx = sample_position(int32_t(i - run.row * p.W), inverse_w);
-      Vec4<T> g = {0, 0, 0, 0}, g_db = g;
-      if (p.grad_rast) g = load4(p.grad_rast + i * 4);
-      if (p.grad_rast_db) g_db = load4(p.grad_rast_db + i * 4);
-      barycentrics_sample_bwd(v, fx, fy, T(2) * inverse_w, T(2) * inverse_h, g.x, g.y, p.grad_rast_db != nullptr, g_db,
-                              grad);
-    }
+    const Corners c = load_corners(p.pos + image, t);
+    const RunSamples samples = samples_of(run, p.H, p.W);
+    const EdgeTerms e = edge_terms(c, samples.fx, samples.fy);
+    const RunGradient g = barycentrics_run_bwd(p, run, samples, e, noise_of_S<T>(c));
+    VertexGradient grad[3];
+    cross_bwd(c, e, 1, 2, samples.fx, samples.fy, g.a0 + g.S, grad);
+    cross_bwd(c, e, 2, 0, samples.fx, samples.fy, g.a1 + g.S, grad);
+    cross_bwd(c, e, 0, 1, samples.fx, samples.fy, g.S, grad);
     const int64_t index[3] = {t.v0, t.v1, t.v2};
     const LaneRun lanes = lanes_of(run);
     for (int k = 0; k < 3; ++k) {
-      T* target = p.grad_pos + image + index[k] * 4;
+      double* target = p.grad_pos + image + index[k] * 4;
       add_over_lanes(lanes, target, grad[k].x);
       add_over_lanes(lanes, target + 1, grad[k].y);
       add_over_lanes(lanes, target + 3, grad[k].w);

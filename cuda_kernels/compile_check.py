@@ -15,17 +15,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import glraster  # noqa: F401 - its modules say which kernel files there are
+
 from .compiler import Constants, options_for
+from .launcher import kernel_files
 
 __all__ = ["Job", "KernelUse", "compile_with_nvcc", "jobs_for", "main"]
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90")
-# What kernels are compiled for besides their types: the values of each file's constants. Numbers of channels that are
-# missing here differ from 0 (any number) in the length of loops alone.
-_CONSTANTS = {
-    "texture": {"TEXTURE_BOUNDARY": ("WRAP", "CLAMP", "ZERO", "CUBE"), "TEXTURE_CHANNELS": (0, 4)},
-    "texture3d": {"TEXTURE_BOUNDARY": ("WRAP", "CLAMP", "ZERO"), "TEXTURE_CHANNELS": (0,)},
-}
 _MAX_CHARACTERS = 2000  # of what nvcc says about one file
 _USE = re.compile(
     r"Compiling entry function '(\w+)' for '\w+'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, "
@@ -62,13 +59,12 @@ class KernelUse:
 def jobs_for(architectures: list[str]) -> list[Job]:
     """All that is to be compiled; the deterministic variants for the last architecture only."""
     jobs = []
-    for file in sorted(Path(__file__).parent.glob("*.cu")):
-        constants = _CONSTANTS.get(file.stem, {})
-        adds = "atomic_add(" in file.read_text() or "add_over_lanes(" in file.read_text()
+    for _, kernels in sorted(kernel_files().items()):
+        file, constants = kernels.source.file, kernels.constants
         for values in itertools.product(*constants.values()):
             pairs = tuple(zip(constants, values, strict=True))
             jobs += [Job(file, arch, pairs, False) for arch in architectures]
-            jobs += [Job(file, architectures[-1], pairs, True)] * adds
+            jobs += [Job(file, architectures[-1], pairs, True)] * bool(kernels.adds_to)
     return jobs
 
 

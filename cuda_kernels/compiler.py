@@ -1,7 +1,6 @@
 """Compiles kernels for a GPU, with the compiler that `nvidia_compilers` finds best for it. Results are kept on disk,
 under a key of everything that goes into them."""
 
-import functools
 import hashlib
 import warnings
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from . import kernel_cache
 from .nvidia_compilers import CudaError, compilers_for
+from .sources import digest
 
 __all__ = ["Constants", "CudaError", "Kernel", "cache_key", "compile_kernel", "options_for"]
 
@@ -17,7 +17,7 @@ _FOLDER = Path(__file__).parent
 # instance of a template has code it cannot reach (128), and a file functions that this kernel does not call (177).
 _OPTIONS = ("-std=c++17", "-fmad=false", "-lineinfo", "-diag-suppress=128,177")
 Constants = tuple[tuple[str, int | str], ...]  # macros, as (name, value)
-_TYPES = {"f32": "float", "f64": "double"}
+_TYPES = {"_f32": "<float>", "_f64": "<double>", "_entry": ""}
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,15 @@ class Kernel:
     """What is compiled and loaded at a time: one entry.
 
     Attributes:
-        name: the kernel's name, which begins with that of its file: texture_linear_fwd is in texture.cu.
-        suffix: of its instance, f32 or f64.
+        file: the .cu file.
+        name: of the kernel.
+        suffix: of its instance, _f32 or _f64; _entry for kernels that are no templates.
         params: the name of its parameter struct.
         constants: macros that say what is known when it is compiled.
         deterministic: whether its sums do not depend on the order of additions.
     """
 
+    file: Path
     name: str
     suffix: str
     params: str
@@ -40,15 +42,12 @@ class Kernel:
 
     @property
     def entry(self) -> str:
-        return f"{self.name}_{self.suffix}"
-
-    @property
-    def file(self) -> Path:
-        return _FOLDER / f"{self.name.split('_')[0]}.cu"
+        return self.name + self.suffix
 
     @property
     def source(self) -> str:
-        wanted = f"GLR_ENTRY({self.name}, {self.params}, {_TYPES[self.suffix]}, _{self.suffix})"
+        t = _TYPES[self.suffix]
+        wanted = f"GLR_ENTRY({self.entry}, {self.params}{t}, {self.name}{t})"
         return f'#define GLR_ONE_ENTRY\n#include "{self.file.name}"\n{wanted}\n'
 
 
@@ -58,18 +57,10 @@ def options_for(constants: Constants, deterministic: bool) -> list[str]:
     return [*_OPTIONS, f"-I{_FOLDER}", f"-I{_FOLDER / 'common'}", *macros]
 
 
-@functools.cache
-def _sources_digest(file: Path) -> str:
-    digest = hashlib.sha256()
-    for source in [file, *sorted((_FOLDER / "common").glob("*.cuh"))]:
-        digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
-    return digest.hexdigest()
-
-
 def cache_key(kernel: Kernel, target: str, compiler_version: str) -> str:
     """Differs wherever anything differs that the compiled kernel depends on; the sources' folder does not count."""
     options = [option.replace(str(_FOLDER), "") for option in options_for(kernel.constants, kernel.deterministic)]
-    parts = [kernel.source, target, compiler_version, *options, _sources_digest(kernel.file)]
+    parts = [kernel.source, target, compiler_version, *options, digest(kernel.file)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

@@ -11,7 +11,6 @@ struct CornersParams {
   int64_t V, num_triangles;
   int64_t keep_facing;  // whether vertices may only be rotated
 };
-GLR_EXPORT_SIZE(CornersParams)
 
 template <class T>
 GLR_FUNC bool comes_before(const T* a, const T* b) {

@@ -10,7 +10,7 @@ import threading
 
 import torch
 
-from .compiler import Constants, CudaError, Kernel, compile_kernel
+from .compiler import CudaError, Kernel, compile_kernel
 from .nvidia_compilers import compilers_for, passed_over
 from .order_free_sums import launch_order_free
 
@@ -74,7 +74,7 @@ class Gpu:
         self._context = check("cuDevicePrimaryCtxRetain", *driver.cuDevicePrimaryCtxRetain(self.device))
         self.capability = 10 * self._attribute("COMPUTE_CAPABILITY_MAJOR") + self._attribute("COMPUTE_CAPABILITY_MINOR")
         self._max_blocks = _MAX_BLOCKS_PER_PROCESSOR * self._attribute("MULTIPROCESSOR_COUNT")
-        self._functions: dict[tuple, object] = {}  # (name, suffix, constants, deterministic): CUfunction
+        self._functions: dict[Kernel, object] = {}  # CUfunctions
         self._loading = threading.Lock()
 
     def _attribute(self, name: str) -> int:
@@ -94,27 +94,18 @@ class Gpu:
         """PyTorch's current stream on this GPU; while a graph is captured, the one that captures."""
         return torch._C._cuda_getCurrentRawStream(self._index)  # torch.cuda.current_stream() takes microseconds
 
-    def launch(
-        self,
-        name: str,
-        suffix: str,
-        count: int,
-        parameters: ctypes.Structure,
-        constants: Constants = (),
-        sums: ctypes.Structure | None = None,
-    ) -> None:
+    def launch(self, kernel: Kernel, count: int, parameters: bytes, sums: ctypes.Structure | None = None) -> None:
         """Starts a kernel on the current stream and returns at once.
 
         Args:
-            name, suffix, constants: which; see `Kernel`.
             count: elements of its outermost loop.
             parameters: its parameter struct.
-            sums: an `OrderFreeSums`, with which the deterministic variant runs.
+            sums: an `OrderFreeSums`, for the deterministic variant.
         """
-        key = name, suffix, constants, sums is not None
-        function = self._functions.get(key) or self._load(key, type(parameters).__name__)
-        structs = (parameters,) if sums is None else (parameters, sums)
-        addresses = _ADDRESSES[len(structs)](*map(ctypes.addressof, structs))
+        function = self._functions.get(kernel) or self._load(kernel)
+        addresses = [ctypes.cast(parameters, ctypes.c_void_p)]  # of the bytes themselves, which outlive the call
+        addresses += [] if sums is None else [ctypes.addressof(sums)]
+        addresses = _ADDRESSES[len(addresses)](*addresses)
         blocks = min(-(-count // _THREADS_PER_BLOCK), self._max_blocks)
         grid, block, shared_bytes, driver = (blocks, 1, 1), (_THREADS_PER_BLOCK, 1, 1), 0, self.driver
         (result,) = driver.cuCtxPushCurrent(self._context)  # what `with self` does, but faster
@@ -127,18 +118,16 @@ class Gpu:
         finally:
             driver.cuCtxPopCurrent()
         if result:
-            check(f"launching {name}_{suffix}", result)
+            check(f"launching {kernel.entry}", result)
 
-    def _load(self, key: tuple[str, str, Constants, bool], params: str):
-        name, suffix, constants, deterministic = key
-        kernel = Kernel(name, suffix, params, constants, deterministic)
+    def _load(self, kernel: Kernel):
         with self._loading, self, _UnsafeCallsAllowed(self.driver):
-            if key not in self._functions:
+            if kernel not in self._functions:
                 image = compile_kernel(kernel, self.capability, driver_version())
                 module = check(f"loading {kernel.entry}", *self.driver.cuModuleLoadData(image))
                 call = self.driver.cuModuleGetFunction
-                self._functions[key] = check(f"finding {kernel.entry}", *call(module, kernel.entry.encode()))
-            return self._functions[key]
+                self._functions[kernel] = check(f"finding {kernel.entry}", *call(module, kernel.entry.encode()))
+            return self._functions[kernel]
 
 
 class _UnsafeCallsAllowed:
@@ -174,21 +163,19 @@ def gpu(index: int) -> Gpu:
 
 
 def run_on_cuda(
-    name: str,
-    suffix: str,
-    parameters: ctypes.Structure,
+    kernel: Kernel,
+    parameters: bytes,
     count: int,
     device: torch.device,
-    adds_to: tuple[torch.Tensor | None, ...],
-    constants: Constants,
+    adds_to: list[torch.Tensor],
     most_additions: int = 64,
 ) -> None:
-    """Starts a kernel on a GPU; see `launcher.launch`."""
+    """Starts a kernel on a GPU; see `launcher.KernelFile.launch`."""
     launch = gpu(device.index).launch
-    if torch.are_deterministic_algorithms_enabled() and any(tensor is not None for tensor in adds_to):
-        launch_order_free(launch, name, suffix, count, parameters, constants, adds_to, most_additions)
+    if adds_to and torch.are_deterministic_algorithms_enabled():
+        launch_order_free(launch, kernel, count, parameters, adds_to, most_additions)
     else:
-        launch(name, suffix, count, parameters, constants)
+        launch(kernel, count, parameters)
 
 
 def unavailable_reason() -> str | None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from .sources import digest
+
 __all__ = ["HostLibraryError", "advise_huge_pages", "host_library", "host_threads", "host_zeros", "run_on_host"]
 
 # From the most to the least demanding, with the PyTorch CPU capabilities on which each may run.
@@ -39,14 +41,11 @@ def host_library() -> ctypes.CDLL:
     """
     override = os.environ.get("GLRASTER_HOST_LIBRARY")
     if override:
-        try:
-            return ctypes.CDLL(override)
-        except OSError as error:
-            raise HostLibraryError(f"GLRASTER_HOST_LIBRARY={override} cannot be loaded: {error}") from error
+        return _load(override)
     for name in _candidates():
         path = Path(__file__).with_name(f"host_{name}.so")
         if path.exists():
-            return ctypes.CDLL(str(path))
+            return _load(str(path))
     folder = Path(__file__).parent
     if (folder.parents[1] / "setup.py").exists():
         cure = "this is a source tree whose kernels are not built: `pip install -e .` there builds them; to use an "
@@ -56,39 +55,62 @@ def host_library() -> ctypes.CDLL:
     raise HostLibraryError(f"glraster's host library (host_*.so) is not in {folder}: {cure}")
 
 
-@functools.cache
-def _check_size(params_type: type[ctypes.Structure]) -> None:
-    compiled = getattr(host_library(), f"{params_type.__name__}_sizeof", lambda: "none")
-    size = compiled()
-    if size != ctypes.sizeof(params_type):
-        name, expected = params_type.__name__, ctypes.sizeof(params_type)
+def _load(path: str) -> ctypes.CDLL:
+    try:
+        library = ctypes.CDLL(path)
+    except OSError as error:
+        raise HostLibraryError(f"glraster's host library cannot be loaded: {error}") from error
+    built_from = getattr(library, "glr_built_from", None)
+    if built_from is not None:
+        built_from.restype = ctypes.c_char_p
+    if built_from is None or built_from().decode().split()[0] != digest():
         raise HostLibraryError(
-            f"{name} has {expected} bytes here and {size} in glraster's host library: the library was built from other "
-            "sources than the package, install the package again"
+            f"{path} was built from other sources than those in {Path(__file__).parent}: install the package again "
+            "(`pip install .`, or `pip install -e .` to work in the source folder)"
         )
+    return library
 
 
 @functools.cache
-def _entry(name: str, params_type: type[ctypes.Structure]):
-    _check_size(params_type)
+def _entry(name: str):
     entry = getattr(host_library(), name)
     entry.restype = None
-    entry.argtypes = [ctypes.POINTER(params_type), ctypes.c_int32]
+    entry.argtypes = [ctypes.c_char_p, ctypes.c_int32]
     return entry
 
 
-def host_threads(count: int) -> int:
+def host_threads(count: int, *, adds: bool = False) -> int:
     """How many threads run a kernel over `count` elements: PyTorch's number, and one for small counts.
 
-    Under `torch.use_deterministic_algorithms(True)` one thread runs, so that sums are added in a fixed order.
+    Under `torch.use_deterministic_algorithms(True)` one thread runs kernels that add up (`adds`), in a fixed order.
     """
-    one = count < 2 * _MIN_ELEMENTS_PER_THREAD or torch.are_deterministic_algorithms_enabled()
-    return 1 if one else torch.get_num_threads()
+    if count < 2 * _MIN_ELEMENTS_PER_THREAD or (adds and torch.are_deterministic_algorithms_enabled()):
+        return 1
+    return torch.get_num_threads()
 
 
-def run_on_host(name: str, params: ctypes.Structure, count: int) -> None:
-    """Runs entry `name` over `count` elements with `host_threads(count)` threads."""
-    _entry(name, type(params))(ctypes.byref(params), host_threads(count))
+def _note_threads() -> None:
+    """Before a fork: whether there are threads besides this one, of which OpenMP's may be some."""
+    global _had_threads
+    _had_threads = not os.path.isdir("/proc/self/task") or len(os.listdir("/proc/self/task")) > 1
+
+
+def _run_alone() -> None:
+    """In a forked child: OpenMP's threads are gone, and GNU's library would wait for them for ever.
+
+    PyTorch's operations run on the same threads, so it is PyTorch's number that is set.
+    """
+    if _had_threads:
+        torch.set_num_threads(1)
+
+
+_had_threads = False
+os.register_at_fork(before=_note_threads, after_in_child=_run_alone)
+
+
+def run_on_host(name: str, parameters: bytes, threads: int) -> None:
+    """Runs entry `name` with its parameter struct on so many threads."""
+    _entry(name)(parameters, threads)
 
 
 @functools.cache

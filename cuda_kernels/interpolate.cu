@@ -15,13 +15,12 @@ struct InterpolateParams {
   T* out_da;                  // [N, H, W, 2 D]
   const T* grad_out;          // [N, H, W, A], null if none
   const T* grad_out_da;       // [N, H, W, 2 D], null if none
-  T* grad_attr;               // [N or 1, V, A], zeroed; null if not wanted
+  double* grad_attr;          // [N or 1, V, A], zeroed; null if not wanted
   T* grad_rast;               // [N, H, W, 4]; null if not wanted
   T* grad_rast_db;            // [N, H, W, 4]; null if not wanted
   int64_t N, H, W, V, A, num_triangles, num_diff_attrs;
   int64_t attr_stride;  // elements from one image's attributes to the next; 0: shared
 };
-GLR_EXPORT_SIZE(InterpolateParams)
 
 template <class T>
 struct RastTriangle {
@@ -144,7 +143,7 @@ GLR_FUNC void interpolate_attr_bwd(const InterpolateParams<T>& p, const PixelRun
   const int64_t D = p.num_diff_attrs;
   const LaneRun lanes = lanes_of(run);
   for (int64_t a = 0; p.grad_out && a < p.A; ++a) {
-    T g0 = 0, g1 = 0, g2 = 0;
+    RunSum<T> g0 = 0, g1 = 0, g2 = 0;
     for (int64_t i = run.begin; i < run.end; ++i) {
       const Vec4<T> r = load4(p.rast + i * 4);
       const T g = p.grad_out[i * p.A + a];
@@ -156,7 +155,7 @@ GLR_FUNC void interpolate_attr_bwd(const InterpolateParams<T>& p, const PixelRun
   }
   for (int64_t d = 0; p.grad_out_da && d < D; ++d) {
     const int64_t a = p.diff_attrs ? p.diff_attrs[d] : d;
-    T g0 = 0, g1 = 0;
+    RunSum<T> g0 = 0, g1 = 0;
     for (int64_t i = run.begin; i < run.end; ++i) {
       const T* g = p.grad_out_da + (i * D + d) * 2;
       const Vec4<T> db = load4(p.rast_db + i * 4);

@@ -1,93 +1,202 @@
-"""Launches a kernel where its tensors live."""
+"""Launches kernels where their tensors live."""
 
-import ctypes
+import functools
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 
-from .compiler import Constants
+from .compiler import Constants, Kernel
 from .cuda import run_on_cuda
 from .host import advise_huge_pages, host_threads, host_zeros, run_on_host
+from .sources import Field, Source, read_source
 
-__all__ = ["dense", "launch", "new_output", "new_zeros", "params_type", "pointer", "threads_for"]
+__all__ = ["KernelFile", "kernel_files", "new_output", "new_zeros", "threads_for"]
 
-_SUFFIX = {torch.float32: "f32", torch.float64: "f64"}
-
-
-def params_type(name: str, pointers: str, integers: str = "", doubles: str = "") -> type[ctypes.Structure]:
-    """Mirrors a kernel's parameter struct: its pointers, then its int64 fields, then its double fields.
-
-    Args:
-        name: the struct's name in the .cu file.
-        pointers, integers, doubles: field names in the order of the struct, separated by blanks.
-    """
-    fields = [(f, ctypes.c_void_p) for f in pointers.split()]
-    fields += [(f, ctypes.c_int64) for f in integers.split()]
-    fields += [(f, ctypes.c_double) for f in doubles.split()]
-    return type(name, (ctypes.Structure,), {"_fields_": fields})
-
-
-def pointer(tensor: torch.Tensor | None) -> int | None:
-    """The address of a contiguous tensor's first element; None (a null pointer) for None and for empty tensors."""
-    if tensor is None:
-        return None
-    assert tensor.is_contiguous()
-    return tensor.data_ptr()  # 0 for an empty tensor
+_SUFFIX = {torch.float32: "_f32", torch.float64: "_f64"}
+# What a tensor must be for a pointer to this type; "T" is the dtype of the instance.
+_DTYPES = {"int32_t": torch.int32, "uint32_t": torch.int32, "int64_t": torch.int64, "uint64_t": torch.int64}
+_DTYPES |= {"uint8_t": torch.uint8, "float": torch.float32, "double": torch.float64}
+_TENSOR, _TENSORS, _NUMBER, _NUMBERS = range(4)  # what a field is given
+_files: "dict[str, KernelFile]" = {}
 
 
 def new_output(like: torch.Tensor, *shape: int, dtype: torch.dtype | None = None) -> torch.Tensor:
     """An uninitialized tensor for a kernel to write, on the device (and, unless given, of the dtype) of `like`."""
     tensor = like.new_empty(shape, dtype=dtype)
-    return advise_huge_pages(tensor) if tensor.device.type == "cpu" else tensor
+    return advise_huge_pages(tensor) if tensor.is_cpu and type(tensor) is torch.Tensor else tensor
 
 
-def new_zeros(like: torch.Tensor, *shape: int) -> torch.Tensor:
-    """A tensor of zeros for a kernel to add to, on the device and of the dtype of `like`."""
-    return host_zeros(shape, like.dtype) if like.device.type == "cpu" else like.new_zeros(shape)
+def new_zeros(like: torch.Tensor, *shape: int, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """A tensor of zeros for a kernel to add to, on the device and (unless given) of the dtype of `like`.
+
+    Where any number of pixels may add to one element, that is float64: sums of float32 stop growing at 2^24 numbers of
+    equal size, and are wrong in the fourth digit long before.
+    """
+    dtype = dtype or like.dtype
+    return host_zeros(shape, dtype) if like.device.type == "cpu" else like.new_zeros(shape, dtype=dtype)
 
 
-def threads_for(count: int, device: torch.device) -> int | None:
-    """How many threads `launch` runs over `count` elements; None where there is one for every element."""
-    return host_threads(count) if device.type == "cpu" else None
+def runs_on_gpu(device: torch.device) -> bool:
+    """Whether kernels over tensors on `device` run on a GPU."""
+    return device.type == "cuda"
 
 
-def dense(tensor: torch.Tensor | None) -> torch.Tensor | None:
+def threads_for(count: int, device: torch.device, *, adds: bool = False) -> int | None:
+    """How many threads a launch over `count` elements runs; None on a GPU, where there is one for every element.
+
+    Args:
+        adds: whether the kernel adds to tensors: one thread does so under `torch.use_deterministic_algorithms(True)`.
+    """
+    return None if runs_on_gpu(device) else host_threads(count, adds=adds)
+
+
+def kernel_files() -> "dict[str, KernelFile]":
+    """Every kernel file that a module of this package launches kernels of, by its stem."""
+    return dict(_files)
+
+
+@dataclass
+class KernelFile:
+    """The kernels of one .cu file, and how they are called.
+
+    Args:
+        stem: the file's name without .cu.
+        adds_to: the fields that its kernels add to with atomic additions. Tensors given for them must be all zeros;
+            under `torch.use_deterministic_algorithms(True)` their sums do not depend on the order of the additions.
+        constants: for each macro with which its kernels are compiled for a GPU, the values worth checking: what the
+            kernel then need not find out while it runs. The host library is compiled without.
+    """
+
+    stem: str
+    adds_to: tuple[str, ...] = ()
+    constants: dict[str, tuple] = field(default_factory=dict)
+
+    def __post_init__(self):
+        _files[self.stem] = self
+        self._plans: dict[tuple[str, ...], _Plan] = {}
+        self._kernels: dict[tuple, Kernel] = {}
+
+    @functools.cached_property
+    def source(self) -> Source:
+        return read_source(self.stem)
+
+    @functools.cached_property
+    def _struct(self) -> struct.Struct:
+        return struct.Struct("".join(f.code * (f.length or 1) for f in self.source.fields))
+
+    def launch(
+        self,
+        name: str,
+        count: int,
+        *,
+        threads: int | None = None,
+        constants: Constants = (),
+        most_additions: int = 64,
+        **fields: torch.Tensor | Sequence[torch.Tensor | None] | Sequence[int] | int | float | None,
+    ) -> None:
+        """Runs kernel `name` where its tensors live; on a GPU, starts it on PyTorch's current stream.
+
+        Args:
+            count: elements of its outermost loop.
+            threads: from `threads_for`, where the caller has already asked; on a CPU.
+            constants: macros, as (name, value), for the GPU's compiler.
+            most_additions: that one element of the outermost loop makes to one place of a tensor that is added to.
+            fields: of the parameter struct: tensors (None, or left out: a null pointer), numbers, lists for arrays.
+                Tensors that are only read may have any strides.
+
+        Raises:
+            TypeError, ValueError: the fields do not fit the struct, or the tensors not one another.
+            CudaError: the kernels cannot run on this GPU, or starting one failed.
+        """
+        if count == 0:
+            return
+        plan = self._plans.get(tuple(fields)) or self._plan(tuple(fields))
+        parameters, tensors, dtype = self._pack(plan.places, fields.values())
+        device = tensors[0].device
+        kernel = self._kernels.get((name, dtype, constants)) or self._kernel(name, dtype, constants)
+        adds_to = [tensor for field in plan.adds_to for tensor in _listed(fields[field]) if tensor is not None]
+        if runs_on_gpu(device):
+            run_on_cuda(kernel, parameters, count, device, adds_to, most_additions)
+        else:
+            threads = host_threads(count, adds=bool(adds_to)) if threads is None else threads
+            run_on_host(kernel.entry, parameters, threads)
+
+    def _kernel(self, name: str, dtype: torch.dtype | None, constants: Constants) -> Kernel:
+        suffix = _SUFFIX[dtype] if self.source.typed else "_entry"
+        kernel = Kernel(self.source.file, name, suffix, self.source.struct, constants)
+        self._kernels[name, dtype, constants] = kernel
+        return kernel
+
+    def _plan(self, names: tuple[str, ...]) -> "_Plan":
+        places, place = {}, 0
+        for f in self.source.fields:
+            one, several = (_TENSOR, _TENSORS) if f.code == "P" else (_NUMBER, _NUMBERS)
+            kind = one if f.length is None else several
+            places[f.name] = place, kind, _DTYPES.get(f.type), f
+            place += f.length or 1
+        unknown = [name for name in names if name not in places]
+        missing = [f.name for f in self.source.fields if f.code != "P" and f.name not in names]
+        if unknown or missing:
+            raise TypeError(f"{self.source.struct} has no fields {unknown}, and needs values for {missing}")
+        plan = _Plan([places[name] for name in names], tuple(name for name in self.adds_to if name in names))
+        self._plans[names] = plan
+        return plan
+
+    def _pack(self, places: list, given: Iterable) -> tuple[bytes, list[torch.Tensor], torch.dtype | None]:
+        """The struct, the tensors to which it points, and the dtype of those of type T."""
+        values: list = [0] * (self._struct.size // 8)
+        tensors: list[torch.Tensor] = []
+        instance = device = None
+        for (place, kind, dtype, f), value in zip(places, given, strict=True):
+            if kind == _NUMBER:
+                values[place] = value
+                continue
+            if kind in (_TENSORS, _NUMBERS) and len(value) > f.length:
+                raise ValueError(f"{self.source.struct}: {f.name} holds {f.length} values, got {len(value)}")
+            if kind == _NUMBERS:
+                values[place : place + len(value)] = value
+                continue
+            for tensor in (value,) if kind == _TENSOR else value:
+                if tensor is not None:
+                    if f.type == "T":
+                        dtype = instance = instance or tensor.dtype
+                    elif f.type == "void":  # float32 or float64, which a number of the struct tells
+                        dtype = tensor.dtype
+                    if device is None:
+                        device = tensor.device
+                    if not f.written and (not tensor.is_contiguous() or tensor.is_cuda):
+                        tensor = _dense(tensor)
+                    if tensor.dtype != dtype or tensor.device != device or not tensor.is_contiguous():
+                        raise _misfit(self.source.struct, f.name, tensor, dtype, device)
+                    tensors.append(tensor)
+                    values[place] = tensor.data_ptr()  # 0 for an empty tensor
+                place += 1
+        if not tensors:
+            raise TypeError(f"{self.source.struct}: a launch needs a tensor")
+        return self._struct.pack(*values), tensors, instance
+
+
+class _Plan(NamedTuple):
+    """What follows from the names of a call's fields: places in the struct, in their order, and which are added to."""
+
+    places: list[tuple[int, int, torch.dtype | None, Field]]  # first value, kind, dtype of a tensor (None: T), field
+    adds_to: tuple[str, ...]
+
+
+def _listed(value) -> Sequence:
+    return value if isinstance(value, (list, tuple)) else (value,)
+
+
+def _dense(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor in the layout that kernels read: contiguous and, on a GPU, from an address for 128-bit accesses."""
-    if tensor is None:
-        return None
     tensor = tensor.contiguous()
     return tensor.clone() if tensor.is_cuda and tensor.data_ptr() % 16 else tensor
 
 
-def launch(
-    kernel: str,
-    params: ctypes.Structure,
-    count: int,
-    dtype: torch.dtype,
-    device: torch.device,
-    adds_to: tuple[torch.Tensor | None, ...] = (),
-    constants: Constants = (),
-    most_additions: int = 64,
-) -> None:
-    """Runs the instance of `kernel` for `dtype` on `device`; on a GPU, starts it on PyTorch's current stream.
-
-    Args:
-        kernel: name of the kernel, without the suffix of its instance.
-        params: its parameter struct; the tensors it points to must live until the work is done.
-        count: elements of its outermost loop, which decide how many threads are worth starting.
-        adds_to: the tensors that it adds to with atomic additions, all zeros. Under
-            `torch.use_deterministic_algorithms(True)` their sums do not depend on the order of the additions.
-        constants: macros, as (name, value), with which the kernel is compiled for a GPU: what it need not find out
-            while it runs. The host library is compiled without.
-        most_additions: that one element of the outermost loop makes to one place of `adds_to`.
-
-    Raises:
-        CudaError: the kernels cannot run on this GPU, or starting one failed.
-    """
-    if count == 0:
-        return
-    if device.type == "cpu":
-        run_on_host(f"{kernel}_{_SUFFIX[dtype]}", params, count)
-    elif device.type == "cuda":
-        run_on_cuda(kernel, _SUFFIX[dtype], params, count, device, adds_to, constants, most_additions)
-    else:
-        raise RuntimeError(f"glraster's kernels run on cpu and cuda tensors, got {device}")
+def _misfit(struct_name: str, name: str, tensor: torch.Tensor, dtype: torch.dtype, device: torch.device) -> ValueError:
+    layout = "contiguous" if tensor.is_contiguous() else "not contiguous"
+    got = f"{tensor.dtype} on {tensor.device}, {layout}"
+    return ValueError(f"{struct_name}: {name} must be {dtype} on {device}, contiguous, got {got}")

@@ -13,7 +13,6 @@ struct MipmapParams {
   int64_t M, h, w, h_fine, w_fine, C;
   int64_t halved;  // whether each side is halved, or 1 on both levels
 };
-GLR_EXPORT_SIZE(MipmapParams)
 
 // The cells of the other size that a cell meets along an axis.
 struct CellRange {

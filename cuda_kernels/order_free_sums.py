@@ -3,10 +3,11 @@
 
 import ctypes
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
-from .compiler import Constants
+from .compiler import Kernel
 
 __all__ = ["OrderFreeSums", "launch_order_free"]
 
@@ -23,26 +24,24 @@ class OrderFreeSums(ctypes.Structure):
 
 def launch_order_free(
     launch: Callable[..., None],
-    name: str,
-    suffix: str,
+    kernel: Kernel,
     count: int,
-    parameters: ctypes.Structure,
-    constants: Constants,
-    adds_to: tuple[torch.Tensor | None, ...],
+    parameters: bytes,
+    adds_to: list[torch.Tensor],
     most_additions: int = 64,
 ) -> None:
     """Runs the deterministic variant of a kernel.
 
     Args:
         launch: `Gpu.launch`.
-        name, suffix, count, parameters, constants: its arguments.
+        kernel, count, parameters: its arguments.
         adds_to: every tensor that the kernel adds to, all zeros. They receive the sums; an element to which something
             was added that is not finite becomes NaN.
         most_additions: that one element of the kernel's outermost loop makes to one place.
     """
-    targets = [tensor for tensor in adds_to if tensor is not None and tensor.numel()]
+    targets = [tensor for tensor in adds_to if tensor.numel()]
     if len(targets) > _MAX_TARGETS:
-        raise ValueError(f"{name} adds to {len(targets)} tensors, {_MAX_TARGETS} can be summed in fixed point")
+        raise ValueError(f"{kernel.name} adds to {len(targets)} tensors, {_MAX_TARGETS} can be summed in fixed point")
     largest = [torch.zeros(t.numel(), dtype=torch.int64, device=t.device) for t in targets]
     total = [torch.zeros_like(bits) for bits in largest]
     sums = OrderFreeSums(num_targets=len(targets), kept_bits=62 - (count * most_additions).bit_length())
@@ -51,7 +50,7 @@ def launch_order_free(
         sums.largest[i], sums.sum[i] = largest[i].data_ptr(), total[i].data_ptr()
     for current in (_MEASURE, _SUM):
         sums.pass_ = current
-        launch(name, suffix, count, parameters, constants, sums)
+        launch(replace(kernel, deterministic=True), count, parameters, sums)
     for target, bits, units in zip(targets, largest, total, strict=True):
         target.copy_(_from_fixed_point(units, bits, sums.kept_bits).view_as(target))
 

@@ -6,7 +6,8 @@
 // A covered pixel takes the minimum of 64-bit keys (depth, triangle id), so the result does not depend on the order.
 // A band has its pixels to itself and needs no atomics: on two CPU cores three to eight times as fast as tiles.
 // Source: edge functions on a fixed-point grid (Pineda 1988), homogeneous clipping (Sutherland and Hodgman 1974).
-#include "common/portability.cuh"
+#include "common/depth_limits.cuh"
+#include "common/facing.cuh"
 #include "common/triangle_id.cuh"
 
 template <class T>
@@ -23,7 +24,6 @@ struct RasterizeParams {
   int64_t pos_stride;  // elements from one image's positions to the next; 0: shared
   int64_t cull;        // sign of the screen-space areas that are dropped; 0: none
 };
-GLR_EXPORT_SIZE(RasterizeParams)
 
 constexpr int64_t kSubpixels = 256;        // grid steps per pixel
 constexpr int64_t kGuardPixels = 1 << 20;  // coordinates up to here stay unclipped; beyond, x and y are clipped
@@ -48,7 +48,7 @@ struct ScreenPolygon {
   int64_t x[kMaxCorners], y[kMaxCorners];  // 1/256 pixel, (0, 0) at the image's lower left corner
   PixelBox box;                            // of the pixels whose centres may be covered
   double depth, depth_x, depth_y;          // z/w at the centre of pixel (0, 0), and its change per pixel
-  double depth_min, depth_max;             // of the corners
+  DepthLimits limits;                      // a sample just outside of a sliver must not shoot off along its plane
 };
 
 struct HomogeneousPoint {
@@ -124,10 +124,9 @@ GLR_FUNC bool snap_to_grid(const HomogeneousPoint* corners, int64_t W, int64_t H
   return out->box.width() > 0 && out->box.height() > 0;
 }
 
-// z/w is linear on the screen: (sum a_i z_i) / (sum a_i w_i), whose denominator is constant. Also the facing: the sign
-// of the area as seen from the eye. False for triangles seen exactly edge-on.
+// z/w is linear on the screen: (sum a_i z_i) / (sum a_i w_i), whose denominator is constant. False if it is zero.
 GLR_FUNC bool depth_plane(const double* x, const double* y, const double* z, const double* w, int64_t W, int64_t H,
-                          ScreenPolygon* out, double* facing) {
+                          ScreenPolygon* out) {
   double c = 0, cx = 0, cy = 0, det = 0;
   for (int i = 0; i < 3; ++i) {
     const int j = i == 2 ? 0 : i + 1, k = i == 0 ? 2 : i - 1;
@@ -136,7 +135,6 @@ GLR_FUNC bool depth_plane(const double* x, const double* y, const double* z, con
     cx += z[i] * (w[k] * y[j] - w[j] * y[k]);
     cy += z[i] * (x[k] * w[j] - x[j] * w[k]);
   }
-  *facing = det;
   const double pixel_x = 1. / W, pixel_y = 1. / H, inverse = 1. / det;
   out->depth = (c + cx * (pixel_x - 1.) + cy * (pixel_y - 1.)) * inverse;
   out->depth_x = cx * inverse * 2. * pixel_x, out->depth_y = cy * inverse * 2. * pixel_y;
@@ -164,7 +162,7 @@ GLR_FUNC ItemTarget item_target(const RasterizeParams<T>& p, int64_t item) {
 }
 
 // Everything that the walk needs about a triangle; false if it cannot be seen: a bad index, a position that is not
-// finite, no area, the culled side, or outside of the view volume.
+// finite, no area, edge-on, the culled side, or outside of the view volume.
 template <class T>
 GLR_FUNC bool prepare(const RasterizeParams<T>& p, const ItemTarget& target, ScreenPolygon* out) {
   VertexIndices v;
@@ -172,24 +170,20 @@ GLR_FUNC bool prepare(const RasterizeParams<T>& p, const ItemTarget& target, Scr
   const T* pos = p.pos + target.image * p.pos_stride;
   const int64_t index[3] = {v.v0, v.v1, v.v2};
   double x[3], y[3], z[3], w[3];
-  bool all_w_positive = true, none_nearer = true, none_farther = true, any_w_positive = false, finite = true;
+  bool none_nearer = true, none_farther = true, any_w_positive = false, finite = true;
   for (int i = 0; i < 3; ++i) {
     const T* corner = pos + index[i] * 4;
     x[i] = corner[0], y[i] = corner[1], z[i] = corner[2], w[i] = corner[3];
     finite &= isfinite(x[i]) && isfinite(y[i]) && isfinite(z[i]) && isfinite(w[i]);
-    all_w_positive &= w[i] > 0, any_w_positive |= w[i] > 0;
+    any_w_positive |= w[i] > 0;
     none_nearer &= z[i] > w[i], none_farther &= z[i] < -w[i];
   }
   if (!finite || !any_w_positive || none_nearer || none_farther) return false;
   const HomogeneousPoint corners[3] = {{x[0], y[0], w[0]}, {x[1], y[1], w[1]}, {x[2], y[2], w[2]}};
-  double facing;
-  if (!snap_to_grid(corners, p.W, p.H, out) || !depth_plane(x, y, z, w, p.W, p.H, out, &facing)) return false;
-  out->depth_min = -INFINITY, out->depth_max = INFINITY;
-  if (all_w_positive) {  // a sample just outside of a sliver must not shoot off along its steep plane
-    const double d0 = z[0] / w[0], d1 = z[1] / w[1], d2 = z[2] / w[2];
-    out->depth_min = min(d0, min(d1, d2)), out->depth_max = max(d0, max(d1, d2));
-  }
-  return p.cull == 0 || (p.cull > 0) != (facing > 0);
+  if (!snap_to_grid(corners, p.W, p.H, out) || !depth_plane(x, y, z, w, p.W, p.H, out)) return false;
+  const Facing facing = facing_of(x, y, z, w);
+  out->limits = depth_limits(z, w);
+  return can_be_seen(facing) && (p.cull == 0 || (p.cull > 0) != (facing == Facing::kCounterClockwise));
 }
 
 // One side of a triangle in counter-clockwise order; a sample is inside where all three are >= 0.
@@ -249,7 +243,8 @@ GLR_FUNC void for_each_piece(const ScreenPolygon& s, const PixelBox& box, const 
 // Covers the pixels of `box` whose centres lie in the polygon, testing each one.
 template <bool Shared, class T>
 GLR_FUNC void walk(const RasterizeParams<T>& p, const ScreenPolygon& s, const ItemTarget& target, const PixelBox& box) {
-  const double depth_x = s.depth_x, depth_min = s.depth_min, depth_max = s.depth_max;
+  const double depth_x = s.depth_x;
+  const DepthLimits limits = s.limits;
   for_each_piece(s, box, [&](PieceEdges e) {
     for (int64_t py = box.y0; py < box.y1; ++py) {
       const int64_t row = (target.image * p.H + py) * p.W;
@@ -259,8 +254,8 @@ GLR_FUNC void walk(const RasterizeParams<T>& p, const ScreenPolygon& s, const It
       int64_t v0 = e.e0.value, v1 = e.e1.value, v2 = e.e2.value;
       for (int64_t px = box.x0; px < box.x1; ++px) {
         if ((v0 | v1 | v2) >= 0)
-          cover_pixel<Shared>(min(max(depth + depth_x * px, depth_min), depth_max), target.triangle,
-                              previous ? previous + px : nullptr, keys + px);
+          cover_pixel<Shared>(limits.clamp(depth + depth_x * px), target.triangle, previous ? previous + px : nullptr,
+                              keys + px);
         v0 += e.e0.step_x, v1 += e.e1.step_x, v2 += e.e2.step_x;
       }
       e.e0.value += e.e0.step_y, e.e1.value += e.e1.step_y, e.e2.value += e.e2.step_y;
@@ -280,15 +275,15 @@ GLR_FUNC void narrow_span(const EdgeFunction& e, int64_t* begin, int64_t* end) {
 }
 
 // Covers `count` neighbouring pixels, `depth` and `depth_x` at the first one, that no other thread writes.
-GLR_FUNC void cover_span(double depth, double depth_x, double depth_min, double depth_max, int32_t triangle,
+GLR_FUNC void cover_span(double depth, double depth_x, const DepthLimits& limits, int32_t triangle,
                          const uint64_t* previous, uint64_t* keys, int32_t count) {
   if (previous) {
     for (int32_t i = 0; i < count; ++i)
-      cover_pixel<false>(min(max(depth + depth_x * i, depth_min), depth_max), triangle, previous + i, keys + i);
+      cover_pixel<false>(limits.clamp(depth + depth_x * i), triangle, previous + i, keys + i);
     return;
   }
   for (int32_t i = 0; i < count; ++i) {  // vectorized
-    const double d = min(max(depth + depth_x * i, depth_min), depth_max), inside = min(max(d, -1.), 1.);
+    const double d = limits.clamp(depth + depth_x * i), inside = min(max(d, -1.), 1.);
     const uint64_t mine = d == inside ? depth_key(inside, triangle) : ~0ull;
     keys[i] = mine < keys[i] ? mine : keys[i];
   }
@@ -306,8 +301,8 @@ GLR_FUNC void walk_alone(const RasterizeParams<T>& p, const ScreenPolygon& s, co
       narrow_span(e.e2, &begin, &end);
       const int64_t px = box.x0 + begin, pixel = (target.image * p.H + py) * p.W + px;
       const double depth = s.depth + s.depth_y * py + s.depth_x * px;
-      cover_span(depth, s.depth_x, s.depth_min, s.depth_max, target.triangle, p.previous ? p.previous + pixel : nullptr,
-                 p.keys + pixel, int32_t(end - begin));
+      cover_span(depth, s.depth_x, s.limits, target.triangle, p.previous ? p.previous + pixel : nullptr, p.keys + pixel,
+                 int32_t(end - begin));
       e.e0.value += e.e0.step_y, e.e1.value += e.e1.step_y, e.e2.value += e.e2.step_y;
     }
   });

@@ -11,7 +11,7 @@ constexpr int kMaxLevels = 32;
 template <class T>
 struct TextureParams {
   const T* level[kMaxLevels];      // [M, (6,) max(h >> k, 1), max(w >> k, 1), C], M = N or 1
-  T* grad_level[kMaxLevels];       // [copies, M, ... as level], zeroed; null if not wanted
+  void* grad_level[kMaxLevels];    // [copies, M, ... as level] of T or double, zeroed; null if not wanted
   const T* uv;                     // [N, H, W, D], D = 3 for cube maps, else 2
   const T* uv_da;                  // [N, H, W, 2 D]; null if not given
   const T* mip_level_bias;         // [N, H, W]; null if not given
@@ -27,8 +27,8 @@ struct TextureParams {
   int64_t max_anisotropy;   // samples per pixel
   int64_t copies;           // of each level's gradient: one, or one per thread
   int64_t shared_gradient;  // whether several threads add to one copy
+  int64_t first_double;     // from this level on, gradients are summed in double
 };
-GLR_EXPORT_SIZE(TextureParams)
 
 // The texels of one image's level.
 template <class T>
@@ -36,31 +36,40 @@ GLR_FUNC const T* texels_of(const TextureParams<T>& p, int32_t k, int64_t image)
   return p.level[k] + (p.M > 1 ? image : 0) * p.level_size[k];
 }
 
-// Their gradients, as this thread adds to them; null if not wanted.
+// Their gradients, of T or double, as this thread adds to them; null if not wanted.
 template <class T>
-GLR_FUNC T* grad_texels_of(const TextureParams<T>& p, int32_t k, int64_t image) {
+GLR_FUNC void* grad_texels_of(const TextureParams<T>& p, int32_t k, int64_t image) {
   if (!p.grad_level[k]) return nullptr;
   const int64_t copy = p.copies > 1 ? thread_index() : 0;
-  return p.grad_level[k] + (copy * p.M + (p.M > 1 ? image : 0)) * p.level_size[k];
+  const int64_t size = k < p.first_double ? sizeof(T) : sizeof(double);
+  return static_cast<char*>(p.grad_level[k]) + (copy * p.M + (p.M > 1 ? image : 0)) * p.level_size[k] * size;
 }
 
-// The level that each pixel of a span reads, or its gradients; found once where it is the same for all of them.
-template <class T, bool Grad>
-struct LevelTexels {
-  const TextureParams<T>& p;
-  const PixelSpan& span;
+// find(level) for the level of each pixel of a span; called once where that is the same for all of them.
+template <class T, class Find, class Found>
+struct PerLevel {
   const SpanLevels<T>& levels;
-  int32_t upper;
-  T* first;
-
-  GLR_MEMBER LevelTexels(const TextureParams<T>& p, const PixelSpan& span, const SpanLevels<T>& levels, int32_t upper)
-      : p(p), span(span), levels(levels), upper(upper), first(find(0)) {}
-  GLR_MEMBER T* find(int32_t j) const {
-    const int32_t k = levels.lower[j] + upper;
-    return Grad ? grad_texels_of(p, k, span.image) : const_cast<T*>(texels_of(p, k, span.image));
-  }
-  GLR_MEMBER T* operator()(int32_t j) const { return levels.alike ? first : find(j); }
+  Find find;
+  Found first;
+  GLR_MEMBER Found operator()(int32_t j) const { return levels.alike ? first : find(levels.lower[j]); }
 };
+
+template <class T, class Find>
+GLR_FUNC auto per_level(const SpanLevels<T>& levels, const Find& find) {
+  return PerLevel<T, Find, decltype(find(0))>{levels, find, find(levels.lower[0])};
+}
+
+template <class T>
+GLR_FUNC auto span_texels(const TextureParams<T>& p, const PixelSpan& span, const SpanLevels<T>& levels,
+                          int32_t upper) {
+  return per_level(levels, [&p, &span, upper](int32_t k) { return texels_of(p, k + upper, span.image); });
+}
+
+template <class T>
+GLR_FUNC auto span_grad_texels(const TextureParams<T>& p, const PixelSpan& span, const SpanLevels<T>& levels,
+                               int32_t upper) {
+  return per_level(levels, [&p, &span, upper](int32_t k) { return grad_texels_of(p, k + upper, span.image); });
+}
 
 // The steps that move channels. Their number C is known to the compiler where K > 0; wrapped texels are clamped ones.
 #ifdef TEXTURE_CHANNELS  // on a GPU, where every case is compiled by itself when it is first needed
@@ -90,9 +99,11 @@ struct LevelTexels {
 template <bool Grad, class T>
 GLR_FUNC void prefetch_texels(const TextureParams<T>& p, const PixelSpan& span, const SpanLevels<T>& levels,
                               int32_t upper, const SpanFootprints<T>& prints, int32_t step) {
-  const LevelTexels<T, Grad> texels_at(p, span, levels, upper);
+  const auto texels_at = span_texels(p, span, levels, upper);
+  const auto grads_at = span_grad_texels(p, span, levels, upper);
   for (int32_t j = 0; j < span.count; ++j) {
-    const T* level = texels_at(j);
+    if (Grad && levels.lower[j] + upper >= p.first_double) continue;  // small, and in the cache
+    const T* level = Grad ? static_cast<const T*>(grads_at(j)) : texels_at(j);
     for (int i = 0; level && i < 4; i += step) prefetch<Grad>(level + prints.texel[i][j]);
   }
 }
@@ -103,7 +114,7 @@ GLR_STEP void read_texels(const TextureParams<T>& p, const PixelSpan& span, cons
                           const SpanFootprints<T>& prints, bool first) {
   using V = Channels<K, T>;
   const int64_t C = K > 0 ? K : p.C;
-  const LevelTexels<T, false> texels_at(p, span, levels, upper);
+  const auto texels_at = span_texels(p, span, levels, upper);
   for (int32_t j = 0; j < span.count; ++j) {
     T* out = p.out + (span.first + j) * C;
     if (!prints.read[j]) {
@@ -161,8 +172,8 @@ GLR_KERNEL texture_image(const TextureParams<T>& p) {
 }
 
 // Where other threads add as well. Neighbours with one footprint, as in magnified textures, gather their sums.
-template <class V, Boundary B, class T>
-GLR_FUNC void add_together(T* level, const Footprint<T>& f, const T* grad_out, int64_t C) {
+template <class V, Boundary B, class S, class T>
+GLR_FUNC void add_together(S* level, const Footprint<T>& f, const T* grad_out, int64_t C) {
   uint64_t places[4];
   for (int i = 0; i < 4; ++i) places[i] = reinterpret_cast<uint64_t>(level + f.texel[i]);
   const LaneRun run = lane_run(places);
@@ -174,29 +185,34 @@ GLR_FUNC void add_together(T* level, const Footprint<T>& f, const T* grad_out, i
     }
 }
 
+template <class V, Boundary B, class S, class T>
+GLR_FUNC void add_footprint(bool together, S* level, const Footprint<T>& f, const T* grad_out, int64_t C) {
+  if (together) return add_together<V, B>(level, f, grad_out, C);
+  GLR_UNROLL(4)
+  for (int i = 0; i < 4; ++i) {
+    if (B == ZERO && f.texel[i] < 0) continue;
+    S* grad = level + f.texel[i];
+    GLR_SIMD
+    for (int64_t c = 0; c < C; ++c) grad[c] += f.weight[i] * grad_out[c];
+  }
+}
+
 // d sample / d texels.
 template <int K, Boundary B, class T>
 GLR_STEP void add_to_texels(const TextureParams<T>& p, const PixelSpan& span, const SpanLevels<T>& levels,
                             int32_t upper, const SpanFootprints<T>& prints) {
   using V = Channels<K, T>;
   const int64_t C = K > 0 ? K : p.C;
-  const LevelTexels<T, true> grads_at(p, span, levels, upper);
+  const auto grads_at = span_grad_texels(p, span, levels, upper);
   for (int32_t j = 0; j < span.count; ++j) {
-    T* level = grads_at(j);
+    void* level = grads_at(j);
     if (!level || !prints.read[j]) continue;
     const Footprint<T> f = prints.get(j);
     const T* grad_out = p.grad_out + (span.first + j) * C;
-    if (p.shared_gradient) {
-      add_together<V, B>(level, f, grad_out, C);
-      continue;
-    }
-    GLR_UNROLL(4)
-    for (int i = 0; i < 4; ++i) {
-      if (B == ZERO && f.texel[i] < 0) continue;
-      T* grad = level + f.texel[i];
-      GLR_SIMD
-      for (int64_t c = 0; c < C; ++c) grad[c] += f.weight[i] * grad_out[c];
-    }
+    if (levels.lower[j] + upper < p.first_double)
+      add_footprint<V, B>(p.shared_gradient, static_cast<T*>(level), f, grad_out, C);
+    else
+      add_footprint<V, B>(p.shared_gradient, static_cast<double*>(level), f, grad_out, C);
   }
 }
 
@@ -206,7 +222,7 @@ GLR_STEP void read_texels_bwd(const TextureParams<T>& p, const PixelSpan& span, 
                               int32_t upper, const SpanFootprints<T>& prints, SpanSampleGrads<T>* grads) {
   using V = Channels<K, T>;
   const int64_t C = K > 0 ? K : p.C;
-  const LevelTexels<T, false> texels_at(p, span, levels, upper);
+  const auto texels_at = span_texels(p, span, levels, upper);
   for (int32_t j = 0; j < span.count; ++j) {
     T value = T(0), by_x = T(0), by_y = T(0);
     if (prints.read[j]) {
@@ -235,20 +251,29 @@ GLR_STEP void read_texels_bwd(const TextureParams<T>& p, const PixelSpan& span, 
   }
 }
 
-template <int K, Boundary B, class T>
-GLR_STEP void read_nearest_bwd(const TextureParams<T>& p, const PixelSpan& span, const SpanFootprints<T>& prints) {
+template <int K, class S, class T>
+GLR_FUNC void add_to_nearest(const TextureParams<T>& p, const PixelSpan& span, S* level,
+                             const SpanFootprints<T>& prints) {
   const int64_t C = K > 0 ? K : p.C;
-  T* level = grad_texels_of(p, 0, span.image);
   for (int32_t j = 0; level && j < span.count; ++j) {
-    T* grad = level + prints.texel[0][j];
+    S* grad = level + prints.texel[0][j];
     for (int64_t c = 0; prints.read[j] && c < C; ++c) {
       const T grad_out = p.grad_out[(span.first + j) * C + c];
       if (p.shared_gradient)
-        atomic_add(&grad[c], grad_out);
+        atomic_add(&grad[c], S(grad_out));
       else
         grad[c] += grad_out;
     }
   }
+}
+
+template <int K, Boundary B, class T>
+GLR_STEP void read_nearest_bwd(const TextureParams<T>& p, const PixelSpan& span, const SpanFootprints<T>& prints) {
+  void* level = grad_texels_of(p, 0, span.image);
+  if (p.first_double > 0)
+    add_to_nearest<K>(p, span, static_cast<T*>(level), prints);
+  else
+    add_to_nearest<K>(p, span, static_cast<double*>(level), prints);
 }
 
 // Pixels without an incoming gradient (the background, often) are not looked at.

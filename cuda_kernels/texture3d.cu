@@ -10,15 +10,15 @@ struct Texture3dParams {
   const T* uvw;       // [N, H, W, 3]
   T* out;             // [N, H, W, C]
   const T* grad_out;  // [N, H, W, C]
-  T* grad_tex;        // [copies, M, D, h, w, C], zeroed; null if not wanted
+  void* grad_tex;     // [copies, M, D, h, w, C] of T or double, zeroed; null if not wanted
   T* grad_uvw;        // [N, H, W, 3]; null if not wanted
   int64_t N, H, W, M, D, h, w, C;
   int64_t boundary;         // a Boundary, but for CUBE
   int64_t linear;           // whether to interpolate
   int64_t copies;           // of the texture's gradient: one, or one per thread
   int64_t shared_gradient;  // whether several threads add to one copy
+  int64_t double_gradient;  // whether it is summed in double
 };
-GLR_EXPORT_SIZE(Texture3dParams)
 
 enum Filter { NEAREST, LINEAR };
 
@@ -71,7 +71,7 @@ GLR_FUNC void find_cells(const Texture3dParams<T>& p, const PixelSpan& span, Cel
     for (int corner = 0; corner < (F == LINEAR ? 8 : 1); corner += 2) {
       const int64_t i = texture_offset(p, span.image) + max(texel_at<B>(p, cells[j], corner), int64_t(0)) * p.C;
       prefetch<false>(p.tex + i);
-      if (p.grad_tex) prefetch<true>(p.grad_tex + copy_offset(p) + i);
+      if (p.grad_tex && !p.double_gradient) prefetch<true>(static_cast<T*>(p.grad_tex) + copy_offset(p) + i);
     }
   }
 }
@@ -117,11 +117,11 @@ GLR_FUNC void texture3d_pixel(const Texture3dParams<T>& p, const Cell<T>& cell, 
   }
 }
 
-template <int K, class T>
-GLR_FUNC void add_to_texel(const Texture3dParams<T>& p, T* texel, T weight, const T* grad) {
+template <int K, class S, class T>
+GLR_FUNC void add_to_texel(const Texture3dParams<T>& p, S* texel, T weight, const T* grad) {
   const int64_t C = K > 0 ? K : p.C;
   if (p.shared_gradient)
-    for (int64_t c = 0; c < C; ++c) atomic_add(&texel[c], weight * grad[c]);
+    for (int64_t c = 0; c < C; ++c) atomic_add(&texel[c], S(weight * grad[c]));
   else
     for (int64_t c = 0; c < C; ++c) texel[c] += weight * grad[c];
 }
@@ -140,7 +140,10 @@ GLR_FUNC void texture3d_pixel_bwd(const Texture3dParams<T>& p, const Cell<T>& ce
     const int64_t texel = texel_at<B>(p, cell, corner);
     if (texel < 0) continue;
     const int64_t i = offset + texel * C;
-    if (p.grad_tex) add_to_texel<K>(p, p.grad_tex + copy + i, corner_weight(cell, corner), grad_out);
+    if (p.grad_tex && p.double_gradient)
+      add_to_texel<K>(p, static_cast<double*>(p.grad_tex) + copy + i, corner_weight(cell, corner), grad_out);
+    else if (p.grad_tex)
+      add_to_texel<K>(p, static_cast<T*>(p.grad_tex) + copy + i, corner_weight(cell, corner), grad_out);
     if (F == NEAREST || !p.grad_uvw) continue;
     T dot = T(0);
     for (int64_t c = 0; c < C; ++c) dot += grad_out[c] * p.tex[i + c];

@@ -4,16 +4,13 @@
 
 constexpr int kMostValues = 256;  // all parameters of a kernel fit into 4 KiB
 
-template <class T>
 struct UploadParams {
   int64_t* out;  // [count]
   int64_t value[kMostValues];
   int64_t count;
 };
-GLR_EXPORT_SIZE(UploadParams)
 
-template <class T>
-GLR_KERNEL upload_integers(const UploadParams<T>& p) {
+GLR_KERNEL upload_integers(const UploadParams& p) {
   GLR_FOR_EACH(i, p.count) { p.out[i] = p.value[i]; }
 }
-GLR_EXPORT(upload_integers, UploadParams)
+GLR_EXPORT_UNTYPED(upload_integers, UploadParams)

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 import torch
 
-from .launcher import launch, params_type, pointer
+from .launcher import KernelFile
 
 __all__ = ["to_device", "upload"]
 
 _MOST_VALUES = 256  # in one launch
 
-UploadParams = params_type("UploadParams", "out", " ".join(f"value{k}" for k in range(_MOST_VALUES)) + " count")
+UPLOAD = KernelFile("upload")
 
 
 def to_device(numbers: torch.Tensor | Sequence[int], device: torch.device) -> torch.Tensor:
@@ -28,5 +28,4 @@ def upload(numbers: torch.Tensor, out: torch.Tensor) -> None:
     values, begin = numbers.flatten().tolist(), out.flatten()
     for start in range(0, len(values), _MOST_VALUES):
         part = values[start : start + _MOST_VALUES]
-        params = UploadParams(pointer(begin[start:]), *part, count=len(part))
-        launch("upload_integers", params, len(part), torch.float32, out.device)
+        UPLOAD.launch("upload_integers", len(part), out=begin[start:], value=part, count=len(part))

@@ -1,24 +1,40 @@
 """glraster: differentiable rasterization for PyTorch, on GPUs and on plain CPUs."""
 
-from .antialias import antialias, antialias_construct_topology_hash
-from .contexts import RasterizeCudaContext, RasterizeGLContext
+from .antialias import TopologyHash, antialias, antialias_construct_topology_hash
+from .contexts import OpenGLRasterizer, RasterizeContext, SoftwareRasterizer, context
+from .cuda_kernels.compiler import CudaError
+from .cuda_kernels.host import HostLibraryError
 from .depth_peeler import DepthPeeler
+from .interop.egl import OpenGLError
 from .interpolate import interpolate
-from .mipmap import texture_construct_mip
+from .mipmap import MipStack, texture_construct_mip
 from .rasterize import rasterize
 from .texture import texture
 from .texture3d import texture3d
+from .torch import RasterizeCudaContext, RasterizeGLContext
+from .triangle_id import mask, triangle_id
 
 __all__ = [
+    "CudaError",
     "DepthPeeler",
+    "HostLibraryError",
+    "MipStack",
+    "OpenGLError",
+    "OpenGLRasterizer",
+    "RasterizeContext",
     "RasterizeCudaContext",
     "RasterizeGLContext",
+    "SoftwareRasterizer",
+    "TopologyHash",
     "antialias",
     "antialias_construct_topology_hash",
+    "context",
     "interpolate",
+    "mask",
     "rasterize",
     "texture",
     "texture3d",
     "texture_construct_mip",
+    "triangle_id",
 ]
 __version__ = "0.1.0"

@@ -4,18 +4,15 @@ from dataclasses import dataclass
 
 import torch
 
-from glraster.cuda_kernels.launcher import dense, launch, new_output, params_type, pointer
+from glraster.cuda_kernels.launcher import KernelFile, new_output, new_zeros
 
 from .checks import FLOATS, check_same, check_tensor
+from .operators import Operator, new_gradients, wanted_only
 
 __all__ = ["TopologyHash", "antialias", "antialias_construct_topology_hash"]
 
-AntialiasParams = params_type(
-    "AntialiasParams",
-    "color rast pos tri edges opposites out grad_out grad_color grad_pos",
-    "N H W C V num_triangles capacity pos_stride",
-    "pos_gradient_boost",
-)
+KERNELS = KernelFile("antialias", adds_to=("grad_pos",))
+TOPOLOGY = KernelFile("topology")
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ def antialias(
             f"{op}(): topology_hash must be made from this tri, [{tri.shape[0]}, 3] on {color.device}, got one of "
             f"{topology_hash.num_triangles} triangles on {topology_hash.edges.device}"
         )
-    return _Antialias.apply(color, rast, pos, tri, topology_hash, boost)
+    return _antialias(color, rast, pos, tri, topology_hash.edges, topology_hash.opposites, boost)
 
 
 def antialias_construct_topology_hash(tri: torch.Tensor) -> TopologyHash:
@@ -105,52 +102,79 @@ def antialias_construct_topology_hash(tri: torch.Tensor) -> TopologyHash:
     """
     op = "antialias_construct_topology_hash"
     tri = check_tensor(op, "tri", tri, "int32 [T, 3]", shapes=[(None, 3)], dtypes=(torch.int32,))
+    return TopologyHash(*_topology(tri), tri.shape[0])
+
+
+def _topology_forward(tri):
     T = tri.shape[0]
-    capacity = 1 << max(1, (4 * T - 1).bit_length())  # at most three edges a triangle: never more than 3/4 full
-    edges = new_output(tri, capacity, dtype=torch.int64).fill_(-1)
-    opposites = new_output(tri, capacity, 2).fill_(torch.iinfo(torch.int32).max)
-    tensors = {"tri": tri, "edges": edges, "opposites": opposites}
-    params = AntialiasParams(
-        **{name: pointer(tensor) for name, tensor in tensors.items()},
-        V=torch.iinfo(torch.int32).max,
-        num_triangles=T,
-        capacity=capacity,
-    )
-    launch("antialias_topology", params, T, torch.float32, tri.device)
-    return TopologyHash(edges, opposites, T)
+    edges, opposites = _topology_fake(tri)
+    edges.fill_(-1)
+    opposites.fill_(torch.iinfo(torch.int32).max)
+    fields = {"tri": tri, "edges": edges, "opposites": opposites}
+    TOPOLOGY.launch("topology_build", T, **fields, num_triangles=T, capacity=len(edges))
+    return edges, opposites
 
 
-class _Antialias(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, color, rast, pos, tri, topology, boost):
-        out = new_output(color, *color.shape)
-        _run("antialias_fwd", color, rast, pos, tri, topology, boost, out=out)
-        ctx.save_for_backward(color, rast, pos, tri)
-        ctx.topology, ctx.boost = topology, boost
-        return out
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad_out):
-        color, rast, pos, tri = ctx.saved_tensors
-        grad_color = new_output(color, *color.shape) if ctx.needs_input_grad[0] else None
-        grad_pos = torch.zeros_like(pos) if ctx.needs_input_grad[2] else None
-        tensors = {"grad_out": dense(grad_out), "grad_color": grad_color, "grad_pos": grad_pos}
-        _run("antialias_bwd", color, rast, pos, tri, ctx.topology, ctx.boost, **tensors)
-        return grad_color, None, grad_pos, None, None, None
+def _topology_fake(tri):
+    capacity = 1 << max(1, (4 * tri.shape[0] - 1).bit_length())  # at most three edges a triangle: never over 3/4 full
+    return new_output(tri, capacity, dtype=torch.int64), new_output(tri, capacity, 2)
 
 
-def _run(kernel, color, rast, pos, tri, topology, boost, **tensors):
+def _forward(color, rast, pos, tri, edges, opposites, boost):
+    out = new_output(color, *color.shape)
+    _launch("antialias_fwd", color, rast, pos, tri, edges, opposites, boost, out=out)
+    return out
+
+
+def _setup(ctx, inputs, output):
+    *tensors, ctx.boost = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _backward(ctx, needs, grad_out):
+    wanted = [needs[0], needs[2]]
+    grads = _antialias_bwd(grad_out, *ctx.saved_tensors, ctx.boost, wanted)
+    grad_color, grad_pos = wanted_only(grads, wanted)
+    return grad_color, None, grad_pos, None, None, None, None
+
+
+def _bwd(grad_out, color, rast, pos, tri, edges, opposites, boost, wanted):
+    grad_color, _ = new_gradients((color, pos), [wanted[0], False])
+    grad_pos = new_zeros(pos, *pos.shape, dtype=torch.float64) if wanted[1] else pos.new_empty(0)
+    named = dict(zip(("grad_color", "grad_pos"), wanted_only((grad_color, grad_pos), wanted), strict=True))
+    _launch("antialias_bwd", color, rast, pos, tri, edges, opposites, boost, grad_out=grad_out, **named)
+    return grad_color, grad_pos.to(pos.dtype)
+
+
+def _fake_bwd(grad_out, color, rast, pos, tri, edges, opposites, boost, wanted):
+    return new_gradients((color, pos), wanted)
+
+
+def _launch(kernel, color, rast, pos, tri, edges, opposites, boost, **tensors):
     N, H, W, C = color.shape
     V = pos.shape[-2]
-    tensors |= {"color": color, "rast": rast, "pos": pos, "tri": tri}
-    tensors |= {"edges": topology.edges, "opposites": topology.opposites}
-    params = AntialiasParams(
-        **{name: pointer(tensor) for name, tensor in tensors.items()},
+    KERNELS.launch(
+        kernel,
+        N * H * W,
+        **{"color": color, "rast": rast, "pos": pos, "tri": tri, "edges": edges, "opposites": opposites},
         **{"N": N, "H": H, "W": W, "C": C, "V": V},
         num_triangles=tri.shape[0],
-        capacity=topology.edges.shape[0],
+        capacity=edges.shape[0],
         pos_stride=V * 4 if pos.ndim == 3 and pos.shape[0] > 1 else 0,
         pos_gradient_boost=boost,
+        **tensors,
     )
-    launch(kernel, params, N * H * W, color.dtype, color.device, adds_to=(tensors.get("grad_pos"),))
+
+
+_topology = Operator("topology(Tensor tri) -> (Tensor, Tensor)", _topology_forward, _topology_fake)
+_inputs = "Tensor color, Tensor rast, Tensor pos, Tensor tri, Tensor edges, Tensor opposites, float boost"
+_antialias = Operator(
+    f"antialias({_inputs}) -> Tensor",
+    _forward,
+    lambda color, *_: new_output(color, *color.shape),
+    setup=_setup,
+    backward=_backward,
+)
+_antialias_bwd = Operator(
+    f"antialias_bwd(Tensor grad_out, {_inputs}, bool[] wanted) -> (Tensor, Tensor)", _bwd, _fake_bwd
+)

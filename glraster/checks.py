@@ -1,10 +1,8 @@
-"""Checks of arguments, in one order for every operation: type, device, dtype, rank, sizes, contiguity."""
+"""Checks of arguments, in one order for every operation: type, device, dtype, rank, sizes."""
 
 import os
 
 import torch
-
-from glraster.cuda_kernels.launcher import dense
 
 __all__ = ["check_tensor", "check_same", "validating", "FLOATS"]
 
@@ -26,7 +24,7 @@ def check_tensor(
     dtypes: tuple[torch.dtype, ...],
     device: torch.device | None = None,
 ) -> torch.Tensor:
-    """Returns `value` as a contiguous tensor, or raises an error that says what `op` needs and what came.
+    """Returns `value`, a tensor, or raises an error that says what `op` needs and what came.
 
     Args:
         op: the operation, as the user calls it.
@@ -51,7 +49,7 @@ def check_tensor(
         converts = not layout and value.dtype.is_floating_point == dtypes[0].is_floating_point
         cure = f": use {name}.to({dtypes[0]})" if converts and value.dtype not in dtypes else ""
         raise error(f"{op}(): {name} must be {need}{where}, got {got}{layout}{cure}")
-    return dense(value)
+    return value
 
 
 def _first_error(value, shapes, dtypes, device) -> type[Exception] | None:

@@ -1,86 +1,109 @@
 """Rasterizer contexts: the two ways to find out which triangle each pixel sees."""
 
 import functools
+import itertools
+import logging
 import threading
 import warnings
-from dataclasses import dataclass
+import weakref
 
 import torch
 
-from glraster.cuda_kernels.launcher import launch, new_output, params_type, pointer, threads_for
-from glraster.cuda_kernels.upload import to_device
+from glraster.cuda_kernels.launcher import new_output
+from glraster.interop.corners import order_corners
+from glraster.interop.egl import OpenGLError
 
-from .corners import order_corners
+from . import software
+from .facing import drop_unseen
+from .scene import Scene, Visibility
 
-__all__ = ["RasterizeContext", "RasterizeCudaContext", "RasterizeGLContext", "Scene", "Visibility"]
+__all__ = ["OpenGLRasterizer", "RasterizeContext", "SoftwareRasterizer", "context", "context_of"]
 
-RasterizeParams = params_type(
-    "RasterizeParams",
-    "pos tri item_start first_triangle previous keys tiles large",
-    "N H W V num_triangles num_items num_large pos_stride cull",
-)
-_THREADS_PER_TILE = 32  # on a GPU
-CULL_SIGN = {"none": 0, "front": 1, "back": -1}
-
-
-@dataclass(frozen=True)
-class Scene:
-    """Checked arguments of one rasterization: what is drawn, and where."""
-
-    pos: torch.Tensor  # [N, V, 4], or [V, 4] with ranges
-    tri: torch.Tensor  # [T, 3] int32
-    height: int
-    width: int
-    ranges: torch.Tensor | None  # [N, 2] int32 on the CPU: first triangle, count
-    cull: str
-
-    @property
-    def num_images(self) -> int:
-        return self.pos.shape[0] if self.ranges is None else self.ranges.shape[0]
-
-    @property
-    def pos_stride(self) -> int:
-        """Elements from one image's positions to the next; 0 where all images share them."""
-        return self.pos.shape[-2] * 4 if self.ranges is None else 0
+_log = logging.getLogger(__name__)
+_BACKENDS = ("auto", "opengl", "software")
+_handles = itertools.count()
+_contexts: "weakref.WeakValueDictionary[int, RasterizeContext]" = weakref.WeakValueDictionary()
 
 
-@dataclass(frozen=True)
-class Visibility:
-    """What a context found: per pixel a triangle id, -1 for none; in keys together with what orders them by depth."""
+def context(device: torch.device | str | int | None = None, backend: str = "auto") -> "RasterizeContext":
+    """Makes a rasterizer context.
 
-    ids: torch.Tensor  # int32 [N, H, W], or int64 [N, H, W] keys with the id in their low half
+    Args:
+        device: where the tensors live: 'cpu', a CUDA device, its index, or None for the current CUDA device (the CPU
+            where PyTorch sees none).
+        backend: 'opengl', 'software', or 'auto' for OpenGL where it is to be had, else software; the logger 'glraster'
+            says why (level INFO).
 
-    @property
-    def id_stride(self) -> int:
-        """int32 elements from one pixel's id to the next."""
-        return self.ids.element_size() // 4
+    Returns:
+        An `OpenGLRasterizer` or a `SoftwareRasterizer`.
+
+    Raises:
+        ValueError: a device or backend of another kind.
+        RuntimeError: no such device, or with 'opengl' none of its contexts; says why.
+    """
+    if backend not in _BACKENDS:
+        raise ValueError(f"context(): backend must be 'auto', 'opengl' or 'software', got {backend!r}")
+    if backend != "software":
+        try:
+            return OpenGLRasterizer(device=device)
+        except OpenGLError as error:
+            if backend == "opengl":
+                raise
+            _log.info("the software rasterizer draws, since there is no OpenGL: %s", error)
+    return SoftwareRasterizer(device)
+
+
+def context_of(handle: int) -> "RasterizeContext | None":
+    """The context with this handle, if it still exists."""
+    return _contexts.get(handle)
 
 
 class RasterizeContext:
-    """What both contexts have in common: a device, and whether a depth peeler holds the context."""
+    """What both contexts have in common: a device, copies, closing, and the depth peeler that holds the context.
+
+    A copy (`copy.deepcopy`, `pickle`, `torch.save`, alone or within a module) is a new, open context that was made with
+    the same arguments, on the same device.
+
+    Attributes:
+        device: where the tensors live.
+        handle: a number that stands for the context where only numbers can: in operators and compiled programs.
+        output_db: whether `rasterize` makes `rast_db`.
+        reach: how many times the view two corners of a triangle may lie outside of it; see docs/opengl.md.
+    """
+
+    reach: float
 
     def __init__(self, device: torch.device | str | int | None = None):
         self.device = _resolve_device(type(self).__name__, device)
+        self.handle = next(_handles)
+        _contexts[self.handle] = self
         self.output_db = True
-        self.peeler: object = None  # the DepthPeeler that has reserved this context
+        self._closed = False
+        self._peeler: weakref.ref | None = None
         self._reserving = threading.Lock()
 
+    @property
+    def peeler(self) -> object | None:
+        """The depth peeler that has reserved this context and still exists."""
+        return None if self._peeler is None else self._peeler()
+
     def reserve(self, peeler: object) -> None:
-        """Keeps this context for `peeler` alone.
+        """Keeps this context for `peeler` alone, until `unreserve` or until nobody else holds the peeler.
 
         Raises:
-            RuntimeError: it is kept for one already.
+            RuntimeError: it is kept for one already, or closed.
         """
+        self._check_open()
         with self._reserving:
             if self.peeler is not None:
                 raise RuntimeError("DepthPeeler: the context is reserved by another DepthPeeler, which must end first")
-            self.peeler = peeler
+            self._peeler = weakref.ref(peeler)
 
     def unreserve(self, peeler: object) -> None:
         """Ends `reserve`."""
         with self._reserving:
             if self.peeler is peeler:
-                self.peeler = None
+                self._peeler = None
 
     def find_visible(self, scene: Scene, behind: Visibility | None = None, *, peeling: bool = False) -> Visibility:
         """Finds the nearest triangle of every pixel; with `behind`, the nearest behind that layer.
@@ -89,11 +112,34 @@ class RasterizeContext:
             scene: what is drawn.
             behind: an earlier result for the same scene, found with `peeling`.
             peeling: the result is to serve as `behind`.
+
+        Raises:
+            RuntimeError: the context is closed.
         """
         raise NotImplementedError
 
+    def ids_dtype(self, peeling: bool) -> torch.dtype:
+        """Of the ids that `find_visible` returns."""
+        raise NotImplementedError
+
     def close(self) -> None:
-        """Gives back what the context holds; it cannot be used afterwards."""
+        """Gives back what the context holds. Whatever uses it afterwards raises RuntimeError; a second call is none.
+
+        Raises:
+            RuntimeError: a depth peeler has reserved the context, or another thread holds it.
+        """
+        with self._reserving:
+            if self.peeler is not None:
+                raise RuntimeError("close(): the context is reserved by a DepthPeeler, close it after that one's block")
+            self._give_back()
+            self._closed = True
+
+    def _give_back(self) -> None:
+        """What `close` does in a class of contexts."""
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError(f"this {type(self).__name__} is closed")
 
     def __enter__(self):
         return self
@@ -101,9 +147,20 @@ class RasterizeContext:
     def __exit__(self, *_):
         self.close()
 
+    def _arguments(self) -> dict:
+        """What a copy is made with."""
+        return {"device": self.device}
 
-class RasterizeCudaContext(RasterizeContext):
-    """The software rasterizer: runs on the CPU and on CUDA devices, without OpenGL, at any resolution.
+    def __reduce__(self):
+        return _make_again, (type(self), self._arguments())
+
+
+def _make_again(kind: type[RasterizeContext], arguments: dict) -> RasterizeContext:
+    return kind(**arguments)
+
+
+class SoftwareRasterizer(RasterizeContext):
+    """Rasterizes with glraster's own kernels: on the CPU and on CUDA devices, without OpenGL, at any resolution.
 
     Args:
         device: where to rasterize: 'cpu', a CUDA device, its index, or None for the current CUDA device (the CPU
@@ -111,74 +168,51 @@ class RasterizeCudaContext(RasterizeContext):
 
     Raises:
         ValueError: a device of another kind.
+        RuntimeError: PyTorch sees no such device.
     """
+
+    reach = 1e15
 
     def find_visible(
         self, scene: Scene, behind: Visibility | None = None, *, peeling: bool = False, by_bands: bool | None = None
     ) -> Visibility:
         """As in the base class; `by_bands` chooses between the two equal kernels for large triangles."""
-        N, H, W, T = scene.num_images, scene.height, scene.width, scene.tri.shape[0]
-        device = scene.pos.device
-        keys = new_output(scene.pos, N, H, W, dtype=torch.int64).fill_(-1)
-        item_start = first_triangle = None
-        num_items = N * T
-        if scene.ranges is not None:
-            first, count = scene.ranges.long().unbind(1)
-            ends = count.cumsum(0)
-            numbers = to_device(torch.cat([ends.new_zeros(1), ends, first]), device)
-            item_start, first_triangle = numbers[: N + 1], numbers[N + 1 :]
-            num_items = int(count.sum())
-        tiles = torch.empty(num_items, dtype=torch.int64, device=device)
-        previous = None if behind is None else behind.ids
-        tensors = {"pos": scene.pos, "tri": scene.tri, "item_start": item_start, "first_triangle": first_triangle}
-        tensors |= {"previous": previous, "keys": keys, "tiles": tiles}
-        params = RasterizeParams(
-            **{name: pointer(tensor) for name, tensor in tensors.items()},
-            **{"N": N, "H": H, "W": W, "V": scene.pos.shape[-2]},
-            num_triangles=T,
-            num_items=num_items,
-            pos_stride=scene.pos_stride,
-            cull=CULL_SIGN[scene.cull],
-        )
-        if keys.numel() and num_items:
-            threads = threads_for(num_items, device)
-            alone = threads is not None and N % threads == 0  # each thread has as many images as the others
-            launch("rasterize_images" if alone else "rasterize_triangles", params, num_items, scene.pos.dtype, device)
-            if by_bands or (by_bands is None and device.type == "cpu"):
-                large = tiles.nonzero()
-                params.large, params.num_large = pointer(large), len(large)
-                launch("rasterize_bands", params, keys.numel() if len(large) else 0, scene.pos.dtype, device)
-            else:
-                tiles.cumsum_(0)
-                most = max(keys.numel(), _THREADS_PER_TILE * num_items)  # how many there are, only the GPU knows
-                launch("rasterize_tiles", params, most, scene.pos.dtype, device)
-        return Visibility(keys)
+        self._check_open()
+        return software.find_visible(scene, behind, by_bands)
+
+    def ids_dtype(self, peeling: bool) -> torch.dtype:
+        return torch.int64
 
 
-class RasterizeGLContext(RasterizeContext):
-    """The OpenGL rasterizer: a GLSL pass in a headless EGL context.
+class OpenGLRasterizer(RasterizeContext):
+    """Rasterizes with a GLSL pass in a headless EGL context.
 
-    Any thread may use it; calls wait for one another. The OpenGL context belongs to the process that made it: after a
-    fork, make one in the child.
+    Any thread may use it; calls wait for one another. It cannot be used in a forked child process, and once one was
+    made neither can others that are made there: start such children with 'spawn' or 'forkserver' (docs/processes.md).
 
     Args:
         output_db: False leaves out `rast_db` (zero channels).
         mode: 'automatic': the OpenGL context is current only during a call, and what was current before is current
-            again afterwards. 'manual': it is current from `set_context()` to `release_context()`.
+            again afterwards. 'manual': it is current from `set_context()` to `release_context()`; whatever OpenGL state
+            the caller sets there, calls draw the same, and leave it as it was.
         device: where the tensors live: 'cpu', a CUDA device, its index, or None for the current CUDA device (the CPU
             where PyTorch sees none).
-        egl_device: the EGL device that draws: its index, or a part of its name (`glraster doctor` lists them). None:
-            that of `device`, else the first on which a context can be made. The environment variable
-            GLRASTER_EGL_DEVICE, where it is set, takes its place.
+        egl_device: the EGL device that draws: its index, or a part of its name or of its renderer's (`glraster doctor`
+            lists them). None: that of `device`, else the first on which a context can be made. The environment
+            variable GLRASTER_EGL_DEVICE, where it is set, takes its place.
 
     On a CUDA device OpenGL draws there and nothing leaves it. Where the two do not work together, the software
     rasterizer takes over, with one warning (`glraster doctor` says why).
 
     Raises:
-        RuntimeError: no headless OpenGL context can be had on this machine, and the device is 'cpu'; says why.
+        OpenGLError: a RuntimeError: no headless OpenGL context can be had on this machine or in this process, and the
+            device is 'cpu'; says why.
+        RuntimeError: PyTorch sees no such device.
         TypeError: egl_device is neither an index nor a name; output_db is a device.
-        ValueError: a device or mode of another kind.
+        ValueError: a device or mode of another kind; an empty egl_device.
     """
+
+    reach = 1e5
 
     def __init__(
         self,
@@ -188,43 +222,51 @@ class RasterizeGLContext(RasterizeContext):
         *,
         egl_device: int | str | None = None,
     ):
-        if isinstance(output_db, (str, torch.device)):  # RasterizeCudaContext takes the device first
-            raise TypeError(f"RasterizeGLContext(): output_db must be a bool, got {output_db!r}: pass it as device=")
+        name = type(self).__name__
+        if isinstance(output_db, (str, torch.device)):  # a SoftwareRasterizer takes the device first
+            raise TypeError(f"{name}(): output_db must be a bool, got {output_db!r}: pass it as device=")
         super().__init__(device)
         if mode not in ("automatic", "manual"):
-            raise ValueError(f"RasterizeGLContext(): mode must be 'automatic' or 'manual', got {mode!r}")
-        from glraster.interop.visibility import VisibilityPass
+            raise ValueError(f"{name}(): mode must be 'automatic' or 'manual', got {mode!r}")
+        self.output_db, self.mode, self._wanted_device = output_db, mode, egl_device
+        self._software: SoftwareRasterizer | None = None  # what does the work where OpenGL cannot, on a GPU
+        try:
+            self._pass = self._make_pass()
+        except RuntimeError as error:
+            if self.device.type == "cpu":
+                raise
+            _warn_of_software(name, str(error))
+            self._software = SoftwareRasterizer(self.device)
 
-        self.output_db, self.mode = output_db, mode
-        self._software: RasterizeCudaContext | None = None  # what does the work where OpenGL cannot, on a GPU
+    def _make_pass(self):
+        from glraster.interop.visibility import VisibilityPass  # only here is OpenGL looked for
+
         if self.device.type == "cpu":
-            self._pass = VisibilityPass(egl_device)
-            return
+            return VisibilityPass(self._wanted_device)
         from glraster.interop.cuda_gl import cuda_visibility_pass
 
-        try:
-            self._pass = cuda_visibility_pass(egl_device, self.device)
-        except RuntimeError as error:
-            _warn_of_software(str(error))
-            self._software = RasterizeCudaContext(self.device)
+        return cuda_visibility_pass(self._wanted_device, self.device)
 
     def find_visible(self, scene: Scene, behind: Visibility | None = None, *, peeling: bool = False) -> Visibility:
+        self._check_open()
         if self._software is not None:
             return self._software.find_visible(scene, behind, peeling=peeling)
         if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
-            raise RuntimeError(
-                "RasterizeGLContext: OpenGL cannot be captured in a CUDA graph, use RasterizeCudaContext"
-            )
+            raise RuntimeError("OpenGL cannot be captured in a CUDA graph, use a SoftwareRasterizer")
         if self.mode == "manual" and not self._pass.context.held:
-            raise RuntimeError("RasterizeGLContext: mode='manual' needs set_context() on this thread before any call")
+            raise RuntimeError(f"{type(self).__name__}: mode='manual' needs set_context() on this thread before a call")
         shape = scene.num_images, scene.height, scene.width
-        ids = new_output(scene.pos, *shape, dtype=torch.int64 if peeling else torch.int32)
+        ids = new_output(scene.pos, *shape, dtype=self.ids_dtype(peeling))
         if ids.numel():
             pos = scene.pos.float()
             tri = order_corners(pos if pos.ndim == 2 else pos[0], scene.tri, keep_facing=scene.cull != "none")
+            tri, dropped = drop_unseen(scene.pos, scene.tri, tri)
             before = None if behind is None else behind.ids
-            self._pass.draw(pos, tri, shape[1:], scene.ranges, ids, scene.cull, behind=before)
+            self._pass.draw(pos, tri, shape[1:], scene.ranges, ids, scene.cull, behind=before, dropped=dropped)
         return Visibility(ids)
+
+    def ids_dtype(self, peeling: bool) -> torch.dtype:
+        return torch.int64 if peeling or self._software is not None else torch.int32
 
     def set_context(self) -> None:
         """Makes the OpenGL context current on this thread until `release_context()`, in mode 'manual'.
@@ -247,8 +289,9 @@ class RasterizeGLContext(RasterizeContext):
             self._pass.context.release_hold()
 
     def _check_manual(self, op: str) -> None:
+        self._check_open()
         if self.mode != "manual":
-            raise RuntimeError(f"{op}(): needs RasterizeGLContext(mode='manual'), got mode {self.mode!r}")
+            raise RuntimeError(f"{op}(): needs {type(self).__name__}(mode='manual'), got mode {self.mode!r}")
 
     @property
     def egl_device(self) -> str:
@@ -261,20 +304,23 @@ class RasterizeGLContext(RasterizeContext):
         Raises:
             RuntimeError: the context is closed, or another thread holds it.
         """
+        self._check_open()
         if self._software is None:
             self._pass.shrink()
 
-    def close(self) -> None:
+    def _give_back(self) -> None:
         if self._software is None:
             self._pass.close()
 
+    def _arguments(self) -> dict:
+        drawing = {"output_db": self.output_db, "mode": self.mode, "egl_device": self._wanted_device}
+        return super()._arguments() | drawing
+
 
 @functools.cache
-def _warn_of_software(reason: str) -> None:
+def _warn_of_software(name: str, reason: str) -> None:
     """Warns once."""
-    message = (
-        f"RasterizeGLContext draws with the software rasterizer, since OpenGL and CUDA do not work together: {reason}"
-    )
+    message = f"{name} draws with the software rasterizer, since OpenGL and CUDA do not work together: {reason}"
     warnings.warn(message, RuntimeWarning, stacklevel=3)
 
 

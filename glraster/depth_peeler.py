@@ -4,8 +4,11 @@ from collections.abc import Sequence
 
 import torch
 
-from .contexts import RasterizeContext, Visibility
+from .checks import validating
+from .contexts import RasterizeContext
 from .rasterize import barycentrics, make_scene
+from .scene import Visibility
+from .visibility import check_contents, find_visible
 
 __all__ = ["DepthPeeler"]
 
@@ -17,10 +20,11 @@ class DepthPeeler:
             for _ in range(num_layers):
                 rast, rast_db = peeler.rasterize_next_layer()
 
-    The context is reserved inside the block. Do not change `pos` or `tri` in place there.
+    The context is reserved inside the block: until then it serves nobody else, and cannot be closed. A peeler that
+    nobody holds any more gives it back. Do not change `pos` or `tri` in place inside the block.
 
     Depths are equal for triangles with the same three vertex positions. Those of one plane with other vertices are
-    ordered by rounding, and so are, with a `RasterizeGLContext`, triangles without common vertex indices that coincide
+    ordered by rounding, and so are, with an `OpenGLRasterizer`, triangles without common vertex indices that coincide
     in a later image of the minibatch but not in the first (see docs/opengl.md).
 
     Args:
@@ -44,7 +48,8 @@ class DepthPeeler:
         cull: str = "none",
         validate: bool | None = None,
     ):
-        self._pos, self._scene = make_scene("DepthPeeler", glctx, pos, tri, resolution, ranges, cull, validate)
+        self._pos, self._scene = make_scene("DepthPeeler", glctx, pos, tri, resolution, ranges, cull)
+        check_contents("DepthPeeler", glctx, self._scene, validating(validate))
         self._glctx, self._grad_db = glctx, grad_db
         self._last: Visibility | None = None
 
@@ -52,7 +57,7 @@ class DepthPeeler:
         """Reserves the context.
 
         Raises:
-            RuntimeError: a depth peeler has it already.
+            RuntimeError: a depth peeler has it already, or it is closed.
         """
         self._glctx.reserve(self)
         self._last = None
@@ -75,6 +80,6 @@ class DepthPeeler:
         """
         if self._glctx.peeler is not self:
             raise RuntimeError("rasterize_next_layer(): only inside the block `with DepthPeeler(...) as peeler:`")
-        with torch.no_grad():
-            self._last = self._glctx.find_visible(self._scene, self._last, peeling=True)
+        op = "rasterize_next_layer"
+        self._last = find_visible(op, self._glctx, self._scene, False, self._last, peeling=True)
         return barycentrics(self._pos, self._scene, self._last, self._glctx.output_db, self._grad_db)

@@ -5,18 +5,15 @@ from collections.abc import Sequence
 
 import torch
 
-from glraster.cuda_kernels.launcher import dense, launch, new_output, params_type, pointer
+from glraster.cuda_kernels.launcher import KernelFile, new_output, new_zeros
 from glraster.cuda_kernels.upload import to_device
 
 from .checks import FLOATS, check_same, check_tensor
+from .operators import Operator, new_gradients, wanted_only
 
 __all__ = ["interpolate"]
 
-InterpolateParams = params_type(
-    "InterpolateParams",
-    "attr rast tri rast_db diff_attrs out out_da grad_out grad_out_da grad_attr grad_rast grad_rast_db",
-    "N H W V A num_triangles num_diff_attrs attr_stride",
-)
+KERNELS = KernelFile("interpolate", adds_to=("grad_attr",))
 
 
 def interpolate(
@@ -69,7 +66,7 @@ def interpolate(
         raise ValueError("interpolate(): diff_attrs needs rast_db, the second output of rasterize(), got None")
     else:
         rast_db = check_tensor(op, "rast_db", rast_db, f"{kind} {list(rast.shape)}", shapes=[rast.shape], **same)
-    return _Interpolate.apply(attr, rast, tri, rast_db, selected)
+    return _interpolate(attr, rast, tri, rast_db, selected)
 
 
 def _select(diff_attrs: str | Sequence[int] | torch.Tensor | None, num_attrs: int) -> tuple[int, ...]:
@@ -94,42 +91,67 @@ def _select(diff_attrs: str | Sequence[int] | torch.Tensor | None, num_attrs: in
     return tuple(index % num_attrs for index in chosen)
 
 
-class _Interpolate(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, attr, rast, tri, rast_db, selected):
-        out = new_output(rast, *rast.shape[:3], attr.shape[-1])
-        out_da = new_output(rast, *rast.shape[:3], 2 * len(selected))
-        all_or_none = selected in ((), tuple(range(attr.shape[-1])))
-        diff_attrs = None if all_or_none else to_device(selected, rast.device)
-        _run("interpolate_fwd", attr, rast, tri, rast_db, diff_attrs, len(selected), out=out, out_da=out_da)
-        ctx.save_for_backward(attr, rast, tri, rast_db, diff_attrs)
-        ctx.num_diff_attrs = len(selected)
-        ctx.set_materialize_grads(False)
-        return out, out_da
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad_out, grad_out_da):
-        attr, rast, tri, rast_db, diff_attrs = ctx.saved_tensors
-        grad_attr = torch.zeros_like(attr) if ctx.needs_input_grad[0] else None
-        grad_rast = new_output(rast, *rast.shape) if ctx.needs_input_grad[1] else None
-        grad_rast_db = new_output(rast_db, *rast_db.shape) if rast_db is not None and ctx.needs_input_grad[3] else None
-        grads = {"grad_attr": grad_attr, "grad_rast": grad_rast, "grad_rast_db": grad_rast_db}
-        incoming = {"grad_out": dense(grad_out), "grad_out_da": dense(grad_out_da)}
-        _run("interpolate_bwd", attr, rast, tri, rast_db, diff_attrs, ctx.num_diff_attrs, **incoming, **grads)
-        return grad_attr, grad_rast, None, grad_rast_db, None
+def _forward(attr, rast, tri, rast_db, diff_attrs):
+    outputs = _fake(attr, rast, tri, rast_db, diff_attrs)
+    _launch("interpolate_fwd", attr, rast, tri, rast_db, diff_attrs, out=outputs[0], out_da=outputs[1])
+    return outputs
 
 
-def _run(kernel, attr, rast, tri, rast_db, diff_attrs, num_diff_attrs, **tensors):
+def _fake(attr, rast, tri, rast_db, diff_attrs):
+    image = rast.shape[:3]
+    return new_output(rast, *image, attr.shape[-1]), new_output(rast, *image, 2 * len(diff_attrs))
+
+
+def _setup(ctx, inputs, output):
+    attr, rast, tri, rast_db, ctx.diff_attrs = inputs
+    ctx.save_for_backward(attr, rast, tri, rast_db)
+    ctx.set_materialize_grads(False)
+
+
+def _backward(ctx, needs, *grads):
+    wanted = [needs[0], needs[1], needs[3]]
+    found = _interpolate_bwd(*grads, *ctx.saved_tensors, ctx.diff_attrs, wanted)
+    grad_attr, grad_rast, grad_rast_db = wanted_only(found, wanted)
+    return grad_attr, grad_rast, None, grad_rast_db, None
+
+
+def _bwd(grad_out, grad_out_da, attr, rast, tri, rast_db, diff_attrs, wanted):
+    grad_attr = new_zeros(attr, *attr.shape, dtype=torch.float64) if wanted[0] else attr.new_empty(0)
+    grads = grad_attr, *new_gradients((rast, rast_db), wanted[1:])
+    named = zip(("grad_attr", "grad_rast", "grad_rast_db"), wanted_only(grads, wanted), strict=True)
+    incoming = {"grad_out": grad_out, "grad_out_da": grad_out_da}
+    _launch("interpolate_bwd", attr, rast, tri, rast_db, diff_attrs, **incoming, **dict(named))
+    return grad_attr.to(attr.dtype), *grads[1:]
+
+
+def _fake_bwd(grad_out, grad_out_da, attr, rast, tri, rast_db, diff_attrs, wanted):
+    return new_gradients((attr, rast, rast_db), wanted)
+
+
+def _launch(kernel, attr, rast, tri, rast_db, diff_attrs, **tensors):
     N, H, W, _ = rast.shape
     V, A = attr.shape[-2:]
-    tensors |= {"attr": attr, "rast": rast, "tri": tri, "rast_db": rast_db, "diff_attrs": diff_attrs}
-    params = InterpolateParams(
-        **{name: pointer(tensor) for name, tensor in tensors.items()},
+    in_order = tuple(diff_attrs) == tuple(range(A)) or not diff_attrs
+    KERNELS.launch(
+        kernel,
+        N * H * W,
+        **{"attr": attr, "rast": rast, "tri": tri, "rast_db": rast_db},
         **{"N": N, "H": H, "W": W, "V": V, "A": A},
+        diff_attrs=None if in_order else to_device(diff_attrs, rast.device),
         num_triangles=tri.shape[0],
-        num_diff_attrs=num_diff_attrs,
+        num_diff_attrs=len(diff_attrs),
         attr_stride=V * A if attr.ndim == 3 and attr.shape[0] > 1 else 0,
+        most_additions=3 + 3 * len(diff_attrs),
+        **tensors,
     )
-    adds_to, most_additions = (tensors.get("grad_attr"),), 3 + 3 * num_diff_attrs
-    launch(kernel, params, N * H * W, rast.dtype, rast.device, adds_to, most_additions=most_additions)
+
+
+_inputs = "Tensor attr, Tensor rast, Tensor tri, Tensor? rast_db, int[] diff_attrs"
+_interpolate = Operator(
+    f"interpolate({_inputs}) -> (Tensor, Tensor)", _forward, _fake, setup=_setup, backward=_backward
+)
+_interpolate_bwd = Operator(
+    f"interpolate_bwd(Tensor? grad_out, Tensor? grad_out_da, {_inputs}, bool[] wanted) -> (Tensor, Tensor, Tensor)",
+    _bwd,
+    _fake_bwd,
+)

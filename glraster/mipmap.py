@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import torch
 
-from glraster.cuda_kernels.launcher import launch, new_output, params_type, pointer
+from glraster.cuda_kernels.launcher import KernelFile, new_output
 
 from .checks import FLOATS, check_tensor
+from .operators import Operator
 
 __all__ = [
     "MAX_SIDE",
@@ -24,7 +25,7 @@ __all__ = [
 MIP_FILTERS = ("box", "area")
 MAX_SIDE = 2**24  # float32 counts texels exactly up to here
 
-MipmapParams = params_type("MipmapParams", "fine coarse grad_coarse grad_fine", "M h w h_fine w_fine C halved")
+KERNELS = KernelFile("mipmap")
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def texture_construct_mip(
     op = "texture_construct_mip"
     tex = check_tex(op, tex, cube_mode)
     max_mip_level = check_max_mip_level(op, max_mip_level)
-    levels = build_levels(op, tex.detach(), max_mip_level, mip_filter)
+    levels = build_levels(op, tex, max_mip_level, mip_filter)
     return MipStack(tuple(levels), tex.shape, mip_filter)
 
 
@@ -100,25 +101,33 @@ def level_sizes(h: int, w: int, max_mip_level: int | None) -> list[tuple[int, in
 
 
 def build_levels(op: str, tex: torch.Tensor, max_mip_level: int | None, mip_filter: str) -> list[torch.Tensor]:
-    """Levels 1..k of a checked texture."""
-    levels = [tex]
+    """Levels 1..k of a checked texture, which pass no gradients to it."""
     sizes = level_sizes(*tex.shape[-3:-1], max_mip_level)
     if mip_filter == "box":
         _check_halving(op, sizes)
     elif mip_filter not in MIP_FILTERS:
         raise ValueError(f"{op}(): mip_filter must be one of {MIP_FILTERS}, got {mip_filter!r}")
+    return list(_mipmap(tex.detach(), len(sizes) - 1)) if len(sizes) > 1 else []
+
+
+def _forward(tex, num_levels):
+    levels = [tex, *_fake(tex, num_levels)]
+    sizes = level_sizes(*tex.shape[-3:-1], num_levels)
     for k in range(1, len(sizes)):
-        coarse = new_output(tex, *tex.shape[:-3], *sizes[k], tex.shape[-1])
-        _run("mipmap_fwd", fine=levels[_source(sizes, k)], coarse=coarse)
-        levels.append(coarse)
+        _launch("mipmap_fwd", fine=levels[_source(sizes, k)], coarse=levels[k])
     return levels[1:]
+
+
+def _fake(tex, num_levels):
+    sizes = level_sizes(*tex.shape[-3:-1], num_levels)[1:]
+    return [new_output(tex, *tex.shape[:-3], *size, tex.shape[-1]) for size in sizes]
 
 
 def build_levels_bwd(grad_levels: list[torch.Tensor]) -> None:
     """d levels / d tex: adds the gradients of levels 1..k to that of level 0, in place, through all levels."""
     sizes = [tuple(grad.shape[-3:-1]) for grad in grad_levels]
     for k in range(len(sizes) - 1, 0, -1):
-        _run("mipmap_bwd", grad_fine=grad_levels[_source(sizes, k)], grad_coarse=grad_levels[k])
+        _launch("mipmap_bwd", grad_fine=grad_levels[_source(sizes, k)], grad_coarse=grad_levels[k])
 
 
 def _source(sizes: list[tuple[int, int]], k: int) -> int:
@@ -139,13 +148,17 @@ def _check_halving(op: str, sizes: list[tuple[int, int]]) -> None:
             )
 
 
-def _run(kernel: str, **tensors: torch.Tensor) -> None:
+def _launch(kernel: str, **tensors: torch.Tensor) -> None:
     fine, coarse = tensors.values()
     (h_fine, w_fine), (h, w) = fine.shape[-3:-1], coarse.shape[-3:-1]
-    params = MipmapParams(
-        **{name: pointer(tensor) for name, tensor in tensors.items()},
+    over = coarse if kernel == "mipmap_fwd" else fine
+    KERNELS.launch(
+        kernel,
+        over.shape[:-1].numel(),
+        **tensors,
         **{"M": coarse.shape[:-3].numel(), "h": h, "w": w, "h_fine": h_fine, "w_fine": w_fine, "C": fine.shape[-1]},
         halved=h_fine in (2 * h, 1) and w_fine in (2 * w, 1),
     )
-    over = coarse if kernel == "mipmap_fwd" else fine
-    launch(kernel, params, over.shape[:-1].numel(), fine.dtype, fine.device)
+
+
+_mipmap = Operator("mipmap(Tensor tex, int num_levels) -> Tensor[]", _forward, _fake)

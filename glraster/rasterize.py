@@ -9,21 +9,19 @@ from collections.abc import Sequence
 
 import torch
 
-from glraster.cuda_kernels.launcher import dense, launch, new_output, params_type, pointer
+from glraster.cuda_kernels.launcher import KernelFile, new_output, new_zeros
 
 from .checks import FLOATS, check_tensor, validating
-from .contexts import CULL_SIGN, RasterizeContext, Scene, Visibility
-from .validate import validate_geometry
+from .contexts import RasterizeContext
+from .operators import Operator
+from .scene import CULL_SIGN, Scene, Visibility
+from .visibility import find_visible
 
 __all__ = ["rasterize"]
 
 MAX_TRIANGLES = 0x7F800000 - 0x4A800000 - 1  # above, the encoding of ids in rast would reach infinity
 
-BarycentricsParams = params_type(
-    "BarycentricsParams",
-    "pos tri ids rast rast_db grad_rast grad_rast_db grad_pos",
-    "N H W V num_triangles id_stride pos_stride",
-)
+BARYCENTRICS = KernelFile("barycentrics", adds_to=("grad_pos",))
 
 
 def rasterize(
@@ -44,7 +42,7 @@ def rasterize(
     with a vertex index out of range, a position that is not finite or no area are skipped.
 
     Args:
-        glctx: a `RasterizeGLContext` or `RasterizeCudaContext` on the device of the tensors.
+        glctx: an `OpenGLRasterizer` or `SoftwareRasterizer` on the device of the tensors.
         pos: clip-space positions, float32 or float64: [N, V, 4], or [V, 4] with `ranges`.
         tri: [T, 3] int32 vertex indices.
         resolution: (height, width) in pixels.
@@ -66,22 +64,21 @@ def rasterize(
     Raises:
         TypeError: wrong type or dtype.
         ValueError: wrong shape, device, resolution, range or mode; with `validate`, the first offending triangle.
-        RuntimeError: the context is reserved by a depth peeler.
+        RuntimeError: the context is closed, or reserved by a depth peeler.
 
     Source: homogeneous rasterization (Olano and Greer 1997).
     """
-    pos, scene = make_scene("rasterize", glctx, pos, tri, resolution, ranges, cull, validate)
+    pos, scene = make_scene("rasterize", glctx, pos, tri, resolution, ranges, cull)
     if glctx.peeler is not None:
         raise RuntimeError("rasterize(): the context is reserved by a DepthPeeler, use it after the peeler's block")
-    with torch.no_grad():
-        visibility = glctx.find_visible(scene)
+    visibility = find_visible("rasterize", glctx, scene, validating(validate))
     return barycentrics(pos, scene, visibility, glctx.output_db, grad_db)
 
 
-def make_scene(op, glctx, pos, tri, resolution, ranges, cull, validate) -> tuple[torch.Tensor, Scene]:
+def make_scene(op, glctx, pos, tri, resolution, ranges, cull) -> tuple[torch.Tensor, Scene]:
     """Checks the arguments that rasterization and depth peeling share; returns positions with and without gradient."""
     if not isinstance(glctx, RasterizeContext):
-        kinds = "RasterizeGLContext or RasterizeCudaContext"
+        kinds = "RasterizeContext (glraster.context() makes one)"
         raise TypeError(f"{op}(): glctx must be a {kinds}, got {type(glctx).__name__}")
     device = glctx.device
     shapes = [(None, None, 4), (None, 4)]
@@ -96,28 +93,14 @@ def make_scene(op, glctx, pos, tri, resolution, ranges, cull, validate) -> tuple
     elif ranges is None:
         raise ValueError(f"{op}(): pos of shape [V, 4] needs ranges, int32 [N, 2] on cpu, got None")
     else:
-        ranges = _check_ranges(op, ranges, tri.shape[0])
+        cpu = torch.device("cpu")
+        need, shapes = "int32 [N, 2]", [(None, 2)]
+        ranges = check_tensor(op, "ranges", ranges, need, shapes=shapes, dtypes=(torch.int32,), device=cpu)
     if not isinstance(cull, str) or cull not in CULL_SIGN:
         raise ValueError(f"{op}(): cull must be 'none', 'back' or 'front', got {cull!r}")
     height, width = _check_resolution(op, resolution)
     scene = Scene(pos.detach(), tri, height, width, ranges, cull)
-    if validating(validate):
-        validate_geometry(op, scene)
     return pos, scene
-
-
-def _check_ranges(op: str, ranges: torch.Tensor, num_triangles: int) -> torch.Tensor:
-    cpu = torch.device("cpu")
-    ranges = check_tensor(op, "ranges", ranges, "int32 [N, 2]", shapes=[(None, 2)], dtypes=(torch.int32,), device=cpu)
-    first, count = ranges.long().unbind(1)
-    outside = ((first < 0) | (count < 0) | (first + count > num_triangles)).nonzero()
-    if len(outside):
-        row = int(outside[0])
-        raise ValueError(
-            f"{op}(): ranges must lie within tri's {num_triangles} triangles, "
-            f"got first {int(first[row])}, count {int(count[row])} in row {row}"
-        )
-    return ranges
 
 
 def _check_resolution(op: str, resolution: Sequence[int]) -> tuple[int, int]:
@@ -134,39 +117,61 @@ def barycentrics(
     pos: torch.Tensor, scene: Scene, visibility: Visibility, output_db: bool, grad_db: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """`rast` and `rast_db` (see `rasterize`) from the ids that a context found; differentiable in `pos`."""
-    return _Barycentrics.apply(pos, scene, visibility, output_db, grad_db)
+    return _barycentrics(pos, scene.tri, visibility.ids, output_db, grad_db)
 
 
-class _Barycentrics(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, pos, scene, visibility, output_db, grad_db):
-        image = scene.num_images, scene.height, scene.width
-        rast, rast_db = new_output(pos, *image, 4), new_output(pos, *image, 4 if output_db else 0)
-        _run("barycentrics_fwd", scene, pos, visibility, rast=rast, rast_db=rast_db)
-        ctx.save_for_backward(pos, scene.tri)
-        ctx.scene, ctx.visibility, ctx.grad_db = scene, visibility, grad_db and output_db
-        ctx.set_materialize_grads(False)
-        return rast, rast_db
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad_rast, grad_rast_db):
-        pos, _ = ctx.saved_tensors  # raises where one was changed in place since the forward pass
-        grad_pos = torch.zeros_like(pos)
-        incoming = {"grad_rast": grad_rast, "grad_rast_db": grad_rast_db if ctx.grad_db else None}
-        incoming = {name: dense(grad) for name, grad in incoming.items() if grad is not None}
-        if incoming:
-            _run("barycentrics_bwd", ctx.scene, pos, ctx.visibility, grad_pos=grad_pos, **incoming)
-        return grad_pos, None, None, None, None
+def _forward(pos, tri, ids, output_db, grad_db):
+    rast, rast_db = _fake(pos, tri, ids, output_db, grad_db)
+    _launch("barycentrics_fwd", pos, tri, ids, rast=rast, rast_db=rast_db)
+    return rast, rast_db
 
 
-def _run(kernel: str, scene: Scene, pos: torch.Tensor, visibility: Visibility, **tensors) -> None:
-    tensors |= {"pos": pos, "tri": scene.tri, "ids": visibility.ids}
-    params = BarycentricsParams(
-        **{name: pointer(tensor) for name, tensor in tensors.items()},
-        **{"N": scene.num_images, "H": scene.height, "W": scene.width, "V": pos.shape[-2]},
-        num_triangles=scene.tri.shape[0],
-        id_stride=visibility.id_stride,
-        pos_stride=scene.pos_stride,
+def _fake(pos, tri, ids, output_db, grad_db):
+    return new_output(pos, *ids.shape, 4), new_output(pos, *ids.shape, 4 if output_db else 0)
+
+
+def _setup(ctx, inputs, output):
+    pos, tri, ids, output_db, grad_db = inputs
+    ctx.save_for_backward(pos, tri, ids)
+    ctx.grad_db = grad_db and output_db
+    ctx.set_materialize_grads(False)
+
+
+def _backward(ctx, needs, grad_rast, grad_rast_db):
+    return _barycentrics_bwd(grad_rast, grad_rast_db if ctx.grad_db else None, *ctx.saved_tensors), *[None] * 4
+
+
+def _bwd(grad_rast, grad_rast_db, pos, tri, ids):
+    grad_pos = new_zeros(pos, *pos.shape, dtype=torch.float64)
+    if grad_rast is not None or grad_rast_db is not None:
+        grads = {"grad_rast": grad_rast, "grad_rast_db": grad_rast_db, "grad_pos": grad_pos}
+        _launch("barycentrics_bwd", pos, tri, ids, **grads)
+    return grad_pos.to(pos.dtype)
+
+
+def _launch(kernel: str, pos: torch.Tensor, tri: torch.Tensor, ids: torch.Tensor, **tensors) -> None:
+    N, H, W = ids.shape
+    BARYCENTRICS.launch(
+        kernel,
+        ids.numel(),
+        **{"pos": pos, "tri": tri, "ids": ids.view(torch.int32), "N": N, "H": H, "W": W, "V": pos.shape[-2]},
+        num_triangles=tri.shape[0],
+        id_stride=ids.element_size() // 4,
+        pos_stride=pos.shape[-2] * 4 if pos.ndim == 3 else 0,
+        **tensors,
     )
-    launch(kernel, params, visibility.ids.numel(), pos.dtype, pos.device, adds_to=(tensors.get("grad_pos"),))
+
+
+_inputs = "Tensor pos, Tensor tri, Tensor ids"
+_barycentrics = Operator(
+    f"barycentrics({_inputs}, bool output_db, bool grad_db) -> (Tensor, Tensor)",
+    _forward,
+    _fake,
+    setup=_setup,
+    backward=_backward,
+)
+_barycentrics_bwd = Operator(
+    f"barycentrics_bwd(Tensor? grad_rast, Tensor? grad_rast_db, {_inputs}) -> Tensor",
+    _bwd,
+    lambda grad_rast, grad_rast_db, pos, tri, ids: new_output(pos, *pos.shape),
+)

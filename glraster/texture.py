@@ -1,38 +1,27 @@
 """Texture lookups."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 import torch
 
-from glraster.cuda_kernels.launcher import dense, launch, new_output, new_zeros, params_type, pointer, threads_for
+from glraster.cuda_kernels.launcher import KernelFile, new_output, new_zeros, threads_for
 
 from .checks import check_same, check_tensor
 from .mipmap import MipStack, build_levels, build_levels_bwd, check_max_mip_level, check_tex, level_sizes
+from .operators import Operator, new_gradients, wanted_only
 
-__all__ = ["BOUNDARY_MODES", "gradient_copies", "sum_of_copies", "texture"]
+__all__ = ["BOUNDARY_MODES", "gradient_copies", "new_gradient_sums", "sum_of_copies", "texture"]
 
-MAX_LEVELS = 32
+FEW_ADDITIONS = 256  # to each texel, on average: so many can be summed in float32
 BOUNDARY_MODES = ("wrap", "clamp", "zero", "cube")  # in the order of the kernel's Boundary
 FILTER_MODES = ("nearest", "linear", "linear-mipmap-nearest", "linear-mipmap-linear", "anisotropic")
 
-TextureParams = params_type(
-    "TextureParams",
-    " ".join(f"{name}{k}" for name in ("level", "grad_level") for k in range(MAX_LEVELS))
-    + " uv uv_da mip_level_bias out grad_out grad_uv grad_uv_da grad_mip_level_bias",
-    " ".join(f"level_size{k}" for k in range(MAX_LEVELS))
-    + " N H W M h w C num_levels boundary nearest_level max_anisotropy copies shared_gradient",
+KERNELS = KernelFile(
+    "texture",
+    adds_to=("grad_level",),
+    # Numbers of channels that are missing here differ from 0 (any number) in the length of loops alone.
+    constants={"TEXTURE_BOUNDARY": tuple(map(str.upper, BOUNDARY_MODES)), "TEXTURE_CHANNELS": (0, 4)},
 )
-
-
-@dataclass(frozen=True)
-class _Lookup:
-    """How a texture is read."""
-
-    filter_mode: str
-    boundary_mode: str
-    max_anisotropy: int
-    own_levels: bool  # whether the levels were built from the texture, which then receives their gradients
 
 
 def texture(
@@ -100,8 +89,8 @@ def texture(
     if tex.shape[0] != 1:
         check_same(op, "the minibatch", tex=tex.shape[0], uv=image[0])
     max_mip_level = check_max_mip_level(op, max_mip_level)
-    if lookup.filter_mode in ("nearest", "linear"):
-        return _Texture.apply(lookup, uv, None, None, tex)
+    if lookup[0] in ("nearest", "linear"):
+        return _texture(uv, None, None, *lookup, False, [tex])
     if uv_da is not None:
         need = f"{kind} {[*image, 2 * D]} (interpolate() needs diff_attrs for it)"
         uv_da = check_tensor(op, "uv_da", uv_da, need, shapes=[(*image, 2 * D)], **same)
@@ -109,12 +98,12 @@ def texture(
         bias = mip_level_bias
         mip_level_bias = check_tensor(op, "mip_level_bias", bias, f"{kind} {list(image)}", shapes=[image], **same)
     levels = _levels(tex, mip, max_mip_level, mip_filter)
-    lookup = replace(lookup, own_levels=mip is None or isinstance(mip, MipStack))
-    return _Texture.apply(lookup, uv, uv_da, mip_level_bias, tex, *levels)
+    own_levels = mip is None or isinstance(mip, MipStack)  # built from tex, which then receives their gradients
+    return _texture(uv, uv_da, mip_level_bias, *lookup, own_levels, [tex, *levels])
 
 
-def _check_modes(filter_mode, boundary_mode, max_anisotropy, uv_da, mip_level_bias) -> _Lookup:
-    """The checked modes, 'auto' resolved."""
+def _check_modes(filter_mode, boundary_mode, max_anisotropy, uv_da, mip_level_bias) -> tuple[str, str, int]:
+    """Filter mode, 'auto' resolved, boundary mode, and the most samples per pixel."""
     if filter_mode == "auto":
         filter_mode = "linear" if uv_da is None and mip_level_bias is None else "linear-mipmap-linear"
     if filter_mode not in FILTER_MODES:
@@ -132,14 +121,14 @@ def _check_modes(filter_mode, boundary_mode, max_anisotropy, uv_da, mip_level_bi
             "mip_level_bias, or both"
         )
     samples = max_anisotropy if filter_mode == "anisotropic" else 1
-    return _Lookup(filter_mode, boundary_mode, samples, own_levels=False)
+    return filter_mode, boundary_mode, samples
 
 
 def _levels(tex, mip, max_mip_level, mip_filter) -> list[torch.Tensor]:
     """Levels 1..k: built from tex, or the given ones, checked."""
     op = "texture"
     if mip is None:
-        return build_levels(op, tex.detach(), max_mip_level, mip_filter)
+        return build_levels(op, tex, max_mip_level, mip_filter)
     if isinstance(mip, MipStack):
         if mip.tex_shape != tex.shape:
             shapes = f"{list(tex.shape)}, got one of {list(mip.tex_shape)}"
@@ -165,85 +154,129 @@ def _levels(tex, mip, max_mip_level, mip_filter) -> list[torch.Tensor]:
     return checked[:max_mip_level]
 
 
-class _Texture(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, lookup, uv, uv_da, mip_level_bias, *levels):
-        out = new_output(uv, *uv.shape[:3], levels[0].shape[-1])
-        _run("fwd", lookup, uv, uv_da, mip_level_bias, levels, out=out)
-        ctx.save_for_backward(uv, uv_da, mip_level_bias, *levels)
-        ctx.lookup = lookup
-        return out
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad_out):
-        uv, uv_da, mip_level_bias, *levels = ctx.saved_tensors
-        wanted = _wanted(ctx.lookup, ctx.needs_input_grad)
-        grads = {
-            f"grad_{name}": new_output(uv, *tensor.shape)
-            for name, tensor in {"uv": uv, "uv_da": uv_da, "mip_level_bias": mip_level_bias}.items()
-            if tensor is not None and wanted[name]
-        }
-        copies = gradient_copies(uv, levels)
-        grad_levels = [
-            new_zeros(level, copies, *level.shape) if want else None
-            for level, want in zip(levels, wanted["levels"], strict=True)
-        ]
-        _run("bwd", ctx.lookup, uv, uv_da, mip_level_bias, levels, grad_levels, grad_out=dense(grad_out), **grads)
-        grad_levels = [None if grad is None else sum_of_copies(grad) for grad in grad_levels]
-        if ctx.lookup.own_levels and grad_levels[0] is not None:
-            build_levels_bwd(grad_levels)
-            grad_levels[1:] = [None] * (len(levels) - 1)
-        named = (grads.get(f"grad_{name}") for name in ("uv", "uv_da", "mip_level_bias"))
-        return None, *named, *grad_levels
+def _forward(uv, uv_da, mip_level_bias, filter_mode, boundary_mode, max_anisotropy, own_levels, levels):
+    out = _fake(uv, uv_da, mip_level_bias, filter_mode, boundary_mode, max_anisotropy, own_levels, levels)
+    lookup = filter_mode, boundary_mode, max_anisotropy
+    _launch("fwd", uv, uv_da, mip_level_bias, lookup, level=levels, out=out)
+    return out
 
 
-def _wanted(lookup: _Lookup, needs_input_grad: Sequence[bool]) -> dict:
-    """Which gradients the kernel is to compute."""
-    _, uv, uv_da, mip_level_bias, *levels = needs_input_grad
-    blended = lookup.filter_mode in ("linear-mipmap-linear", "anisotropic")
-    return {
-        "uv": uv and lookup.filter_mode != "nearest",
-        "uv_da": uv_da and blended,
-        "mip_level_bias": mip_level_bias and blended,
-        "levels": levels[:1] * len(levels) if lookup.own_levels else levels,
-    }
+def _fake(uv, uv_da, mip_level_bias, filter_mode, boundary_mode, max_anisotropy, own_levels, levels):
+    return new_output(uv, *uv.shape[:3], levels[0].shape[-1])
 
 
-def gradient_copies(uv: torch.Tensor, levels: Sequence[torch.Tensor], corners: int = 4) -> int:
+def _setup(ctx, inputs, output):
+    uv, uv_da, mip_level_bias, *ctx.lookup, levels = inputs
+    ctx.save_for_backward(uv, uv_da, mip_level_bias, *levels)
+
+
+def _backward(ctx, needs, grad_out):
+    uv, uv_da, mip_level_bias, *levels = ctx.saved_tensors
+    filter_mode, _, _, own_levels = ctx.lookup
+    want_levels = needs[7][:1] * len(levels) if own_levels else needs[7]
+    blended = filter_mode in ("linear-mipmap-linear", "anisotropic")
+    given = (uv is not None and filter_mode != "nearest", uv_da is not None and blended)
+    given += (mip_level_bias is not None and blended,)
+    wanted = [need and possible for need, possible in zip(needs, given, strict=False)] + list(want_levels)
+    grads = _texture_bwd(grad_out, uv, uv_da, mip_level_bias, *ctx.lookup, wanted, levels)
+    if own_levels and wanted[3]:
+        wanted[4:] = [False] * (len(levels) - 1)
+    grads = wanted_only(grads, wanted)
+    return (*grads[:3], None, None, None, None, grads[3:])
+
+
+def _bwd(grad_out, uv, uv_da, mip_level_bias, filter_mode, boundary_mode, max_anisotropy, own_levels, wanted, levels):
+    inputs = new_gradients((uv, uv_da, mip_level_bias), wanted[:3])
+    threads = threads_for(uv.shape[:3].numel(), uv.device, adds=any(wanted[3:]))
+    copies = gradient_copies(uv, levels, threads)
+    most_additions = (1 if filter_mode == "nearest" else 4) * max_anisotropy
+    summed = [
+        new_gradient_sums(level, copies, uv, most_additions) if want else None
+        for level, want in zip(levels, wanted[3:], strict=True)
+    ]
+    names = ("grad_uv", "grad_uv_da", "grad_mip_level_bias")
+    grads = dict(zip(names, wanted_only(inputs, wanted[:3]), strict=True))
+    lookup = filter_mode, boundary_mode, max_anisotropy
+    tensors = {"level": levels, "grad_level": summed, "grad_out": grad_out}
+    _launch("bwd", uv, uv_da, mip_level_bias, lookup, copies=copies, threads=threads, **tensors, **grads)
+    grad_levels = [uv.new_empty(0) if grad is None else sum_of_copies(grad, uv.dtype) for grad in summed]
+    if own_levels and wanted[3]:
+        build_levels_bwd(grad_levels)
+        grad_levels[1:] = [uv.new_empty(0) for _ in levels[1:]]
+    return [*inputs, *grad_levels]
+
+
+def _fake_bwd(
+    grad_out, uv, uv_da, mip_level_bias, filter_mode, boundary_mode, max_anisotropy, own_levels, wanted, levels
+):
+    if own_levels:
+        wanted = [*wanted[:4], *[False] * (len(levels) - 1)]
+    return list(new_gradients((uv, uv_da, mip_level_bias, *levels), wanted))
+
+
+def gradient_copies(uv: torch.Tensor, levels: Sequence[torch.Tensor], threads: int | None, corners: int = 4) -> int:
     """How many copies of the levels' gradients are filled and then summed: one per thread, unless that would take
     longer than atomic additions to a single one, `corners` for every sample."""
     samples = uv.shape[:3].numel()
-    threads = threads_for(samples, uv.device)
     texels = sum(level.shape[:-1].numel() for level in levels)
     return threads if threads is not None and threads * texels <= corners * samples else 1
 
 
-def sum_of_copies(grad: torch.Tensor) -> torch.Tensor:
+def new_gradient_sums(level: torch.Tensor, copies: int, uv: torch.Tensor, most_additions: int) -> torch.Tensor:
+    """Zeros to which the gradients of a level are added, [copies, ...]: float64 where its texels receive many.
+
+    Sums of float32 lose what is small beside them: thousands of additions to a texel cost the fourth digit, and from
+    2^24 of equal size on they stand still. Large textures, whose texels receive few, stay as they are.
+
+    Args:
+        level: the texels.
+        copies: how many there are to be.
+        uv: the pixels that read them.
+        most_additions: that one pixel makes.
+    """
+    many = uv.shape[:3].numel() * most_additions > FEW_ADDITIONS * level.shape[:-1].numel()
+    return new_zeros(level, copies, *level.shape, dtype=torch.float64 if many else level.dtype)
+
+
+def sum_of_copies(grad: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """The sum over the first dimension, [copies, ...] -> [...]."""
-    return grad[0] if len(grad) == 1 else torch.sum(grad, 0, out=new_output(grad, *grad.shape[1:]))
+    total = grad[0] if len(grad) == 1 else torch.sum(grad, 0, out=new_output(grad, *grad.shape[1:]))
+    return total.to(dtype)
 
 
-def _run(direction, lookup, uv, uv_da, mip_level_bias, levels, grad_levels=(), **tensors):
+def _launch(direction, uv, uv_da, mip_level_bias, lookup, level, copies=1, threads=None, **tensors):
+    grads = tensors.get("grad_level", ())
+    as_double = [k for k, grad in enumerate(grads) if grad is not None and grad.dtype == torch.float64]
+    filter_mode, boundary_mode, max_anisotropy = lookup
     N, H, W, _ = uv.shape
-    h, w, C = levels[0].shape[-3:]
-    tensors |= {"uv": uv, "uv_da": uv_da, "mip_level_bias": mip_level_bias}
-    tensors |= {f"level{k}": level for k, level in enumerate(levels)}
-    tensors |= {f"grad_level{k}": grad for k, grad in enumerate(grad_levels)}
-    copies = next((grad.shape[0] for grad in grad_levels if grad is not None), 1)
-    params = TextureParams(
-        **{name: pointer(tensor) for name, tensor in tensors.items()},
-        **{"N": N, "H": H, "W": W, "M": levels[0].shape[0], "h": h, "w": w, "C": C},
-        **{f"level_size{k}": level[0].numel() for k, level in enumerate(levels)},
-        num_levels=len(levels),
-        boundary=BOUNDARY_MODES.index(lookup.boundary_mode),
-        nearest_level=lookup.filter_mode == "linear-mipmap-nearest",
-        max_anisotropy=lookup.max_anisotropy,
-        copies=copies,
-        shared_gradient=copies == 1 and threads_for(N * H * W, uv.device) != 1,
-    )
-    kernel = lookup.filter_mode if lookup.filter_mode in ("nearest", "linear") else "mipmap"
+    h, w, C = level[0].shape[-3:]
+    kernel = filter_mode if filter_mode in ("nearest", "linear") else "mipmap"
     channels = C if uv.dtype == torch.float32 and C <= 4 else 0  # 0: any number
-    constants = (("TEXTURE_BOUNDARY", lookup.boundary_mode.upper()), ("TEXTURE_CHANNELS", channels))
-    grads, most_additions = tuple(grad_levels), 4 * lookup.max_anisotropy
-    launch(f"texture_{kernel}_{direction}", params, N * H * W, uv.dtype, uv.device, grads, constants, most_additions)
+    KERNELS.launch(
+        f"texture_{kernel}_{direction}",
+        N * H * W,
+        threads=threads,
+        constants=(("TEXTURE_BOUNDARY", boundary_mode.upper()), ("TEXTURE_CHANNELS", channels)),
+        most_additions=4 * max_anisotropy,
+        **{"uv": uv, "uv_da": uv_da, "mip_level_bias": mip_level_bias, "level": level},
+        **{"N": N, "H": H, "W": W, "M": level[0].shape[0], "h": h, "w": w, "C": C},
+        level_size=[texels[0].numel() for texels in level],
+        num_levels=len(level),
+        boundary=BOUNDARY_MODES.index(boundary_mode),
+        nearest_level=filter_mode == "linear-mipmap-nearest",
+        max_anisotropy=max_anisotropy,
+        copies=copies,
+        shared_gradient=copies == 1 and threads != 1,
+        first_double=min(as_double, default=len(level)),
+        **tensors,
+    )
+
+
+_inputs = (
+    "Tensor uv, Tensor? uv_da, Tensor? mip_level_bias, str filter_mode, str boundary_mode, int max_anisotropy, "
+    "bool own_levels"
+)
+_texture = Operator(f"texture({_inputs}, Tensor[] levels) -> Tensor", _forward, _fake, setup=_setup, backward=_backward)
+_texture_bwd = Operator(
+    f"texture_bwd(Tensor grad_out, {_inputs}, bool[] wanted, Tensor[] levels) -> Tensor[]", _bwd, _fake_bwd
+)

@@ -2,21 +2,22 @@
 
 import torch
 
-from glraster.cuda_kernels.launcher import dense, launch, new_output, new_zeros, params_type, pointer, threads_for
+from glraster.cuda_kernels.launcher import KernelFile, new_output, threads_for
 
 from .checks import FLOATS, check_same, check_tensor
 from .mipmap import MAX_SIDE
-from .texture import BOUNDARY_MODES, gradient_copies, sum_of_copies
+from .operators import Operator, new_gradients, wanted_only
+from .texture import BOUNDARY_MODES, gradient_copies, new_gradient_sums, sum_of_copies
 
 __all__ = ["texture3d"]
 
 FILTER_MODES = ("nearest", "linear")
 VOLUME_BOUNDARY_MODES = tuple(mode for mode in BOUNDARY_MODES if mode != "cube")
 
-Texture3dParams = params_type(
-    "Texture3dParams",
-    "tex uvw out grad_out grad_tex grad_uvw",
-    "N H W M D h w C boundary linear copies shared_gradient",
+KERNELS = KernelFile(
+    "texture3d",
+    adds_to=("grad_tex",),
+    constants={"TEXTURE_BOUNDARY": tuple(map(str.upper, VOLUME_BOUNDARY_MODES)), "TEXTURE_CHANNELS": (0,)},
 )
 
 
@@ -63,46 +64,66 @@ def texture3d(
     uvw = check_tensor(op, "uvw", uvw, need, shapes=[(None, None, None, 3)], dtypes=(tex.dtype,), device=tex.device)
     if tex.shape[0] != 1:
         check_same(op, "the minibatch", tex=tex.shape[0], uvw=uvw.shape[0])
-    return _Texture3d.apply(tex, uvw, filter_mode, boundary_mode)
+    return _texture3d(tex, uvw, filter_mode, boundary_mode)
 
 
-class _Texture3d(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, tex, uvw, filter_mode, boundary_mode):
-        out = new_output(uvw, *uvw.shape[:3], tex.shape[-1])
-        _run("texture3d_fwd", tex, uvw, filter_mode, boundary_mode, out=out)
-        ctx.save_for_backward(tex, uvw)
-        ctx.modes = filter_mode, boundary_mode
-        return out
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad_out):
-        tex, uvw = ctx.saved_tensors
-        want_tex, want_uvw = ctx.needs_input_grad[0], ctx.needs_input_grad[1] and ctx.modes[0] == "linear"
-        copies = gradient_copies(uvw, [tex], corners=8)
-        grad_tex = new_zeros(tex, copies, *tex.shape) if want_tex else None
-        grad_uvw = new_output(uvw, *uvw.shape) if want_uvw else None
-        grads = {"grad_out": dense(grad_out), "grad_tex": grad_tex, "grad_uvw": grad_uvw}
-        _run("texture3d_bwd", tex, uvw, *ctx.modes, copies=copies, **grads)
-        if grad_tex is not None:
-            grad_tex = sum_of_copies(grad_tex)
-        return grad_tex, grad_uvw, None, None
+def _forward(tex, uvw, filter_mode, boundary_mode):
+    out = _fake(tex, uvw, filter_mode, boundary_mode)
+    _launch("texture3d_fwd", tex, uvw, filter_mode, boundary_mode, out=out)
+    return out
 
 
-def _run(kernel, tex, uvw, filter_mode, boundary_mode, copies=1, **tensors):
+def _fake(tex, uvw, filter_mode, boundary_mode):
+    return new_output(uvw, *uvw.shape[:3], tex.shape[-1])
+
+
+def _setup(ctx, inputs, output):
+    tex, uvw, *ctx.modes = inputs
+    ctx.save_for_backward(tex, uvw)
+
+
+def _backward(ctx, needs, grad_out):
+    wanted = [needs[0], needs[1] and ctx.modes[0] == "linear"]
+    grads = _texture3d_bwd(grad_out, *ctx.saved_tensors, *ctx.modes, wanted)
+    return *wanted_only(grads, wanted), None, None
+
+
+def _bwd(grad_out, tex, uvw, filter_mode, boundary_mode, wanted):
+    _, grad_uvw = new_gradients((tex, uvw), [False, wanted[1]])
+    threads = threads_for(uvw.shape[:3].numel(), uvw.device, adds=wanted[0])
+    copies = gradient_copies(uvw, [tex], threads, corners=8)
+    most_additions = 8 if filter_mode == "linear" else 1
+    grad_tex = new_gradient_sums(tex, copies, uvw, most_additions) if wanted[0] else None
+    grads = {"grad_out": grad_out, "grad_tex": grad_tex, "grad_uvw": grad_uvw if wanted[1] else None}
+    _launch("texture3d_bwd", tex, uvw, filter_mode, boundary_mode, copies, threads, **grads)
+    return tex.new_empty(0) if grad_tex is None else sum_of_copies(grad_tex, tex.dtype), grad_uvw
+
+
+def _fake_bwd(grad_out, tex, uvw, filter_mode, boundary_mode, wanted):
+    return new_gradients((tex, uvw), wanted)
+
+
+def _launch(kernel, tex, uvw, filter_mode, boundary_mode, copies=1, threads=None, **tensors):
     N, H, W, _ = uvw.shape
     M, D, h, w, C = tex.shape
-    tensors |= {"tex": tex, "uvw": uvw}
-    params = Texture3dParams(
-        **{name: pointer(tensor) for name, tensor in tensors.items()},
-        **{"N": N, "H": H, "W": W, "M": M, "D": D, "h": h, "w": w, "C": C},
+    channels = C if uvw.dtype == torch.float32 and C <= 4 else 0  # 0: any number
+    KERNELS.launch(
+        kernel,
+        N * H * W,
+        threads=threads,
+        constants=(("TEXTURE_BOUNDARY", boundary_mode.upper()), ("TEXTURE_CHANNELS", channels)),
+        **{"tex": tex, "uvw": uvw, "N": N, "H": H, "W": W, "M": M, "D": D, "h": h, "w": w, "C": C},
         boundary=BOUNDARY_MODES.index(boundary_mode),
         linear=filter_mode == "linear",
         copies=copies,
-        shared_gradient=copies == 1 and threads_for(N * H * W, uvw.device) != 1,
+        shared_gradient=copies == 1 and threads != 1,
+        double_gradient=tensors.get("grad_tex") is not None and tensors["grad_tex"].dtype == torch.float64,
+        **tensors,
     )
-    channels = C if uvw.dtype == torch.float32 and C <= 4 else 0  # 0: any number
-    constants = (("TEXTURE_BOUNDARY", boundary_mode.upper()), ("TEXTURE_CHANNELS", channels))
-    adds_to = (tensors.get("grad_tex"),)
-    launch(kernel, params, N * H * W, uvw.dtype, uvw.device, adds_to=adds_to, constants=constants)
+
+
+_inputs = "Tensor tex, Tensor uvw, str filter_mode, str boundary_mode"
+_texture3d = Operator(f"texture3d({_inputs}) -> Tensor", _forward, _fake, setup=_setup, backward=_backward)
+_texture3d_bwd = Operator(
+    f"texture3d_bwd(Tensor grad_out, {_inputs}, bool[] wanted) -> (Tensor, Tensor)", _bwd, _fake_bwd
+)

@@ -2,17 +2,13 @@
 
 import logging
 
-from . import (
-    DepthPeeler,
-    RasterizeCudaContext,
-    RasterizeGLContext,
-    antialias,
-    antialias_construct_topology_hash,
-    interpolate,
-    rasterize,
-    texture,
-    texture_construct_mip,
-)
+from .antialias import antialias, antialias_construct_topology_hash
+from .contexts import OpenGLRasterizer, RasterizeContext, SoftwareRasterizer
+from .depth_peeler import DepthPeeler
+from .interpolate import interpolate
+from .mipmap import texture_construct_mip
+from .rasterize import rasterize
+from .texture import texture
 
 __all__ = [
     "DepthPeeler",
@@ -27,6 +23,32 @@ __all__ = [
     "texture",
     "texture_construct_mip",
 ]
+
+
+class _DropIn(type):
+    """The class of a context's other name, whose instances are all contexts of the kind that it stands for."""
+
+    stands_for: type[RasterizeContext]
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, cls.__dict__.get("stands_for", ())) or super().__instancecheck__(instance)
+
+
+class RasterizeCudaContext(SoftwareRasterizer, metaclass=_DropIn):
+    """A `SoftwareRasterizer` under the name that existing programs use, on the CPU too.
+
+    Programs ask `isinstance(glctx, RasterizeCudaContext)` to accept contexts of every kind: it is true of every context
+    of glraster, an `OpenGLRasterizer` too.
+    """
+
+    stands_for = RasterizeContext
+
+
+class RasterizeGLContext(OpenGLRasterizer, metaclass=_DropIn):
+    """An `OpenGLRasterizer` under the name of existing programs; every `OpenGLRasterizer` is an instance of it."""
+
+    stands_for = OpenGLRasterizer
+
 
 _LEVELS = (logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
 

@@ -2,9 +2,25 @@
 
 import torch
 
-from .contexts import Scene
+from .facing import NO_AREA, find_unseen
+from .scene import Scene
 
-__all__ = ["validate_geometry"]
+__all__ = ["validate_geometry", "validate_ranges"]
+
+
+def validate_ranges(op: str, scene: Scene) -> None:
+    """Raises ValueError for the first range outside of the triangles."""
+    if scene.ranges is None:
+        return
+    T = scene.tri.shape[0]
+    first, count = scene.ranges.long().unbind(1)
+    outside = ((first < 0) | (count < 0) | (first + count > T)).nonzero()
+    if len(outside):
+        row = int(outside[0])
+        raise ValueError(
+            f"{op}(): ranges must lie within tri's {T} triangles, "
+            f"got first {int(first[row])}, count {int(count[row])} in row {row}"
+        )
 
 
 def validate_geometry(op: str, scene: Scene) -> None:
@@ -29,8 +45,7 @@ def validate_geometry(op: str, scene: Scene) -> None:
         where = bad[0].tolist()
         values = scene.pos[tuple(where)].tolist()
         raise ValueError(f"{op}(): pos must be finite, got {values} at vertex {where if len(where) > 1 else where[0]}")
-    corners = scene.pos.detach().double()[..., [0, 1, 3]][..., tri, :]  # [..., T, 3, (x, y, w)]
-    bad = (torch.linalg.det(corners) == 0).nonzero()
+    bad = (find_unseen(scene.pos, scene.tri[drawn]) == NO_AREA).nonzero()
     if len(bad):
         image = f" of image {int(bad[0][0])}" if bad.shape[1] > 1 else ""
         triangle = int(drawn[bad[0][-1]])

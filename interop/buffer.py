@@ -4,7 +4,7 @@ import ctypes
 
 import torch
 
-from .context import GL
+from .gl import GL
 
 __all__ = ["Buffer"]
 

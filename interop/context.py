@@ -1,27 +1,30 @@
-"""A headless OpenGL context: made through EGL, current only while it is used, safe to use from several threads.
-
-OpenGL is called through PyOpenGL alone. moderngl 5.13 keeps memory of every context that it ever wrapped (39 KB each,
-54 KB with programs and buffers; PyOpenGL none), and makes the latest one the process's default for other users of it.
-"""
+"""A headless OpenGL context: made through EGL, current only while it is used, safe to use from several threads."""
 
 import ctypes
+import functools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-# PyOpenGL chooses its platform at its first import.
-os.environ.setdefault("PYOPENGL_PLATFORM", "egl")
+from .current import Current
+from .egl import (
+    ADVICE,
+    EGL_OPENGL_API,
+    EGLDevice,
+    OpenGLError,
+    check_same_process,
+    choose_devices,
+    egl,
+    egl_error,
+)
+from .gl import GL
 
-from .egl import ADVICE, EGLDevice, OpenGLError, check_same_process, choose_devices, egl, egl_error
+__all__ = ["EXTENSIONS", "VERSION", "HeadlessContext", "renderer_of"]
 
-from OpenGL import GL  # isort: skip
-
-__all__ = ["EXTENSIONS", "VERSION", "HeadlessContext"]
-
-EGL_NONE, EGL_OPENGL_API, EGL_OPENGL_BIT, EGL_PBUFFER_BIT = 0x3038, 0x30A2, 0x0008, 0x0001
+EGL_NONE, EGL_OPENGL_BIT, EGL_PBUFFER_BIT = 0x3038, 0x0008, 0x0001
 EGL_SURFACE_TYPE, EGL_RENDERABLE_TYPE, EGL_WIDTH, EGL_HEIGHT = 0x3033, 0x3040, 0x3057, 0x3056
 EGL_CONTEXT_MAJOR_VERSION, EGL_CONTEXT_MINOR_VERSION, EGL_CONTEXT_OPENGL_PROFILE_MASK = 0x3098, 0x30FB, 0x30FD
-EGL_DRAW, EGL_READ = 0x3059, 0x305A
 VERSION = (4, 5)
 EXTENSIONS = ("GL_ARB_shader_draw_parameters", "GL_ARB_shader_viewport_layer_array")
 
@@ -49,7 +52,7 @@ class HeadlessContext:
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._depth = 0  # nested uses by the thread that has the lock
-        self._before: _Current | None = None
+        self._before: Current | None = None
         self._holder: int | None = None  # thread that called hold()
         self._egl_context: _EGLContext | None = None
         check_same_process()
@@ -63,16 +66,14 @@ class HeadlessContext:
         raise OpenGLError(f"no usable OpenGL context: {'; '.join(reasons)} ({ADVICE})")
 
     def _open(self, device: EGLDevice) -> None:
-        before, context = _Current(), _EGLContext(device)
-        try:
-            before.set_aside()
-            context.make_current()
-            self._identify(device)
-        except BaseException:
-            before.restore()
-            context.destroy()
-            raise
-        before.restore()
+        with _what_is_current_kept():
+            context = _EGLContext(device)
+            try:
+                context.make_current()
+                self._identify(device)
+            except BaseException:
+                context.destroy()
+                raise
         self.device, self._egl_context = device, context
 
     def _identify(self, device: EGLDevice) -> None:
@@ -100,7 +101,7 @@ class HeadlessContext:
 
     def _make_current(self) -> None:
         outermost = self._depth == 0 and self._holder is None
-        before = _Current() if outermost else self._before
+        before = Current() if outermost else self._before
         try:
             if outermost:
                 before.set_aside()
@@ -194,6 +195,31 @@ class HeadlessContext:
             context.destroy()
 
 
+@functools.cache
+def renderer_of(device: EGLDevice) -> str:
+    """What the driver calls the renderer of a device, which it says only in a context; empty where it makes none."""
+    try:
+        with _what_is_current_kept():
+            context = _EGLContext(device)
+            try:
+                context.make_current()
+                return GL.glGetString(GL.GL_RENDERER).decode()
+            finally:
+                context.destroy()
+    except OpenGLError:
+        return ""
+
+
+@contextmanager
+def _what_is_current_kept() -> Iterator[None]:
+    before = Current()
+    try:
+        before.set_aside()
+        yield
+    finally:
+        before.restore()
+
+
 class _EGLContext:
     """The bare EGL context."""
 
@@ -235,49 +261,6 @@ class _EGLContext:
         if self._surface:
             library.eglDestroySurface(self._display, self._surface)
         library.eglDestroyContext(self._display, self._context)
-
-
-class _Current:
-    """What is current on this thread: nothing, or a context of EGL or GLX."""
-
-    def __init__(self):
-        library = egl()
-        self._api = library.eglQueryAPI()
-        library.eglBindAPI(EGL_OPENGL_API)
-        surfaces = library.eglGetCurrentSurface(EGL_DRAW), library.eglGetCurrentSurface(EGL_READ)
-        self._egl = library.eglGetCurrentDisplay(), *surfaces, library.eglGetCurrentContext()
-        glx = _loaded_glx()
-        self._glx = None
-        if glx is not None and glx.glXGetCurrentContext():
-            drawables = glx.glXGetCurrentDrawable(), glx.glXGetCurrentReadDrawable()
-            self._glx = glx.glXGetCurrentDisplay(), *drawables, glx.glXGetCurrentContext()
-
-    def set_aside(self) -> None:
-        """Makes way for a context of EGL: a thread cannot go from GLX to EGL in one step."""
-        if self._glx is not None:
-            _loaded_glx().glXMakeContextCurrent(self._glx[0], 0, 0, None)
-
-    def restore(self) -> None:
-        library = egl()
-        restored = self._egl[-1] and library.eglMakeCurrent(*self._egl)
-        if not restored and library.eglGetCurrentContext():  # nothing was current, or it was destroyed since
-            library.eglMakeCurrent(library.eglGetCurrentDisplay(), None, None, None)
-        library.eglBindAPI(self._api)
-        if self._glx is not None:
-            _loaded_glx().glXMakeContextCurrent(*self._glx)
-
-
-def _loaded_glx() -> ctypes.CDLL | None:
-    """The GLX library if this process has it loaded, else None."""
-    try:
-        glx = ctypes.CDLL("libGLX.so.0", mode=os.RTLD_NOLOAD | os.RTLD_NOW)
-    except OSError:
-        return None
-    pointer, drawable = ctypes.c_void_p, ctypes.c_ulong
-    glx.glXGetCurrentContext.restype = glx.glXGetCurrentDisplay.restype = pointer
-    glx.glXGetCurrentDrawable.restype = glx.glXGetCurrentReadDrawable.restype = drawable
-    glx.glXMakeContextCurrent.argtypes = [pointer, drawable, drawable, pointer]
-    return glx
 
 
 def _attributes(*values: int) -> ctypes.Array:

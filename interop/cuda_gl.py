@@ -15,8 +15,8 @@ import torch
 from glraster.cuda_kernels.cuda import CudaError, check, gpu
 
 from .buffer import Buffer
-from .context import GL
 from .egl import choose_devices
+from .gl import GL
 from .host_transfer import HostTransfer, TexelKind
 from .visibility import VisibilityPass
 

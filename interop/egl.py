@@ -3,6 +3,10 @@
 Constants and functions are those of the EGL 1.5 specification and of the extensions EGL_EXT_device_enumeration,
 EGL_EXT_device_query, EGL_EXT_platform_device, EGL_NV_device_cuda, EGL_EXT_device_drm(_render_node),
 EGL_EXT_device_query_name and EGL_MESA_device_software.
+
+PyOpenGL's own EGL module replaces none of it: its import (3.1.10) ends in an AttributeError where there is no libEGL,
+which is when the doctor is needed most; it fixes PyOpenGL's platform for the whole process, before anyone wants OpenGL;
+and its functions take 2.0 microseconds each where these take 0.8, a dozen times in every call of `rasterize`.
 """
 
 import ctypes
@@ -30,10 +34,11 @@ EGL_CUDA_DEVICE_NV = 0x323A
 EGL_DRM_DEVICE_FILE_EXT, EGL_DRM_RENDER_NODE_FILE_EXT = 0x3233, 0x3377
 EGL_RENDERER_EXT = 0x335F
 EGL_PLATFORM_DEVICE_EXT, EGL_PLATFORM_SURFACELESS_MESA = 0x313F, 0x31DD
+EGL_OPENGL_API = 0x30A2
 
 ADVICE = (
     "for Mesa on Debian: apt-get install libegl1 libopengl0 libgl1-mesa-dri; for NVIDIA in a container: set "
-    "NVIDIA_DRIVER_CAPABILITIES=all; RasterizeCudaContext needs no OpenGL"
+    "NVIDIA_DRIVER_CAPABILITIES=all; SoftwareRasterizer needs no OpenGL"
 )
 
 _ERRORS = """SUCCESS NOT_INITIALIZED BAD_ACCESS BAD_ALLOC BAD_ATTRIBUTE BAD_CONFIG BAD_CONTEXT BAD_CURRENT_SURFACE
@@ -223,13 +228,15 @@ def choose_devices(egl_device: int | str | None = None, cuda_device: int | None 
     """The devices on which to try to make a context, the best first.
 
     Args:
-        egl_device: index in `list_devices()`, or a part of a device's name (in any case); None: any. The environment
-            variable GLRASTER_EGL_DEVICE, where it is set, takes its place.
+        egl_device: index in `list_devices()`, or a part of a device's name (in any case), or, if it is in none, of its
+            renderer's, for which contexts are made; None: any. The environment variable GLRASTER_EGL_DEVICE, where it
+            is set and not empty, takes its place.
         cuda_device: prefer the EGL device that is this CUDA device, if there is one.
 
     Raises:
         OpenGLError: no EGL library, no device, or none that fits.
         TypeError: egl_device is of another type.
+        ValueError: egl_device is an empty string.
     """
     devices = list_devices()
     if not devices:
@@ -239,13 +246,24 @@ def choose_devices(egl_device: int | str | None = None, cuda_device: int | None 
         wanted, source = os.environ[DEVICE_VARIABLE], f"environment variable {DEVICE_VARIABLE}"
     if wanted is None:
         return sorted(devices, key=lambda device: cuda_device is not None and device.cuda_device != cuda_device)
-    if not isinstance(wanted, (int, str)) or isinstance(wanted, bool):
+    if isinstance(wanted, bool) or not (isinstance(wanted, str) or hasattr(wanted, "__index__")):
         raise TypeError(f"egl_device must be an index or a name, got {type(wanted).__name__}")
-    if isinstance(wanted, str) and not wanted.isdecimal():
-        found = [device for device in devices if wanted.lower() in device.name.lower()]
-    else:
+    if isinstance(wanted, str) and not wanted.strip():
+        raise ValueError(f"egl_device must be an index or a name, got {wanted!r}")
+    found = _find_named(devices, wanted) if isinstance(wanted, str) and not wanted.isdecimal() else None
+    if found is None:
         found = [device for device in devices if device.index == int(wanted)]
     if not found:
         listed = "; ".join(map(str, devices))
         raise OpenGLError(f"no EGL device fits {source}={wanted!r}; EGL offers {listed}")
     return found
+
+
+def _find_named(devices: Sequence[EGLDevice], wanted: str) -> list[EGLDevice]:
+    from .context import renderer_of  # which needs PyOpenGL; listing devices does not
+
+    for name_of in (lambda device: device.name, renderer_of):
+        found = [device for device in devices if wanted.lower() in name_of(device).lower()]
+        if found:
+            return found
+    return []

@@ -5,22 +5,21 @@ import weakref
 
 import torch
 
-from .context import GL
+from .gl import GL
 from .host_transfer import HostTransfer, TexelKind
 
 __all__ = ["BYTES_PER_PIXEL", "IDS", "KEYS", "LayeredFramebuffer"]
 
-_ARRAY = GL.GL_TEXTURE_2D_ARRAY
 IDS: TexelKind = (GL.GL_R32I, GL.GL_RED_INTEGER, GL.GL_INT)
 KEYS: TexelKind = (GL.GL_RG32I, GL.GL_RG_INTEGER, GL.GL_INT)  # an id, and the bits of its depth
 _DEPTH = (GL.GL_DEPTH_COMPONENT32F, GL.GL_DEPTH_COMPONENT, GL.GL_FLOAT)
 BYTES_PER_PIXEL = {IDS: 4 + 4, KEYS: 2 * 8 + 4}
-_EMPTY = (ctypes.c_int32 * 2)(-1, 0x7F800000)  # no id, at an infinite depth
-_FARTHEST = (ctypes.c_float * 1)(1.0)
+_EMPTY = (ctypes.c_int32 * 2)(-1, 0)  # no id, at a depth of 0, behind which there is nothing
+_BEYOND = (ctypes.c_float * 1)(0.0)
 
 
 class LayeredFramebuffer:
-    """What pixels show, and their depths (float32, from 0 for near to 0.5 for far), of images up to height x width.
+    """What pixels show, and their depths (float32, 1 for near, almost 0 for far), of images up to height x width.
 
     One of keys has two sets of images, which take turns: while one is drawn to, the other can be read.
     An OpenGL context must be current whenever it is used. It needs no clean-up where its context is destroyed.
@@ -53,12 +52,12 @@ class LayeredFramebuffer:
             raise RuntimeError(f"OpenGL makes no framebuffer of {layers} layers of {height} x {width}: 0x{status:x}")
 
     def _new_texture(self, kind: int) -> int:
-        texture = GL.glGenTextures(1)
-        GL.glBindTexture(_ARRAY, texture)
-        GL.glTexStorage3D(_ARRAY, 1, kind, self.width, self.height, self.layers)
+        name = ctypes.c_uint()
+        GL.glCreateTextures(GL.GL_TEXTURE_2D_ARRAY, 1, ctypes.byref(name))
+        GL.glTextureStorage3D(name.value, 1, kind, self.width, self.height, self.layers)
         for parameter in (GL.GL_TEXTURE_MIN_FILTER, GL.GL_TEXTURE_MAG_FILTER):
-            GL.glTexParameteri(_ARRAY, parameter, GL.GL_NEAREST)  # integers cannot be filtered
-        return texture
+            GL.glTextureParameteri(name.value, parameter, GL.GL_NEAREST)  # integers cannot be filtered
+        return name.value
 
     def holds(self, layers: int, height: int, width: int) -> bool:
         """Whether an image stack of this size fits."""
@@ -67,11 +66,10 @@ class LayeredFramebuffer:
     def bind(self) -> None:
         """Makes it the target of drawing."""
         GL.glBindFramebuffer(GL.GL_FRAMEBUFFER, self._object)
-        GL.glDepthRangef(0.0, 0.5)  # the far plane itself is inside, and so must be nearer than the cleared depth
 
     def clear(self, layers: int, height: int, width: int) -> None:
         """Sets ids to -1 and depths beyond the far plane in the lower left part of the first layers."""
-        cleared = (self._images[-1], self._kind, _EMPTY), (self._depth, _DEPTH, _FARTHEST)
+        cleared = (self._images[-1], self._kind, _EMPTY), (self._depth, _DEPTH, _BEYOND)
         for texture, kind, value in cleared:
             GL.glClearTexSubImage(texture, 0, 0, 0, 0, width, height, layers, *kind[1:], value)
 

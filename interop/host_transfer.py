@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 
 from .buffer import Buffer
-from .context import GL
+from .gl import GL
 
 __all__ = ["HostTransfer", "TexelKind"]
 

@@ -2,7 +2,8 @@
 
 from glraster.shaders import load_shader
 
-from .context import GL
+from .egl import OpenGLError
+from .gl import GL
 
 __all__ = ["Program"]
 
@@ -13,7 +14,7 @@ class Program:
     """The linked shaders of `files`; an OpenGL context must be current.
 
     Raises:
-        RuntimeError: the driver rejects one of them; with the compiler's log.
+        OpenGLError: the driver rejects one of them; with the compiler's log.
     """
 
     def __init__(self, *files: str):
@@ -23,13 +24,13 @@ class Program:
             GL.glShaderSource(shader, load_shader(file))
             GL.glCompileShader(shader)
             if not GL.glGetShaderiv(shader, GL.GL_COMPILE_STATUS):
-                raise RuntimeError(f"the OpenGL driver rejects {file}: {_text(GL.glGetShaderInfoLog(shader))}")
+                raise OpenGLError(f"the OpenGL driver rejects {file}: {_text(GL.glGetShaderInfoLog(shader))}")
             GL.glAttachShader(self._object, shader)
             GL.glDeleteShader(shader)  # when the program goes
         GL.glLinkProgram(self._object)
         if not GL.glGetProgramiv(self._object, GL.GL_LINK_STATUS):
             log = _text(GL.glGetProgramInfoLog(self._object))
-            raise RuntimeError(f"the OpenGL driver cannot link {' and '.join(files)}: {log}")
+            raise OpenGLError(f"the OpenGL driver cannot link {' and '.join(files)}: {log}")
 
     def use(self) -> None:
         GL.glUseProgram(self._object)

@@ -2,13 +2,17 @@
 
 import math
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 
 from .buffer import Buffer
-from .context import GL, HeadlessContext
+from .context import HeadlessContext
+from .drawing_state import DrawingState
+from .egl import OpenGLError
 from .framebuffer import BYTES_PER_PIXEL, IDS, KEYS, LayeredFramebuffer
+from .gl import GL, GLErrors
 from .host_transfer import HostTransfer, TexelKind
 from .program import Program
 
@@ -48,16 +52,21 @@ class VisibilityPass:
             self.context.close()
             raise
         self._finalizer = weakref.finalize(self, _collect, self.context, self._transfer)
-        with self.context:
-            limits = (GL.GL_MAX_ARRAY_TEXTURE_LAYERS, GL.GL_MAX_FRAMEBUFFER_LAYERS)
-            self._max_layers = min(int(GL.glGetIntegerv(limit)) for limit in limits)
-            self._max_size = int(
-                min(GL.glGetIntegerv(GL.GL_MAX_TEXTURE_SIZE), *GL.glGetIntegerv(GL.GL_MAX_VIEWPORT_DIMS))
-            )
-            fragment_shaders = "visibility", "first_layer", "peel"
-            self._programs = {name: Program("visibility.vert", f"{name}.frag") for name in fragment_shaders}
-            self._buffers = {name: Buffer() for name in ("pos", "tri", "first", "draws")}
-            self._vertex_array = self._new_vertex_array()
+        try:
+            with self.context:
+                self._set_up()
+        except GLErrors as error:
+            raise OpenGLError(f"OpenGL on {self.context.renderer} cannot draw the visibility pass: {error}") from error
+
+    def _set_up(self) -> None:
+        limits = (GL.GL_MAX_ARRAY_TEXTURE_LAYERS, GL.GL_MAX_FRAMEBUFFER_LAYERS)
+        self._max_layers = min(int(GL.glGetIntegerv(limit)) for limit in limits)
+        self._max_size = int(min(GL.glGetIntegerv(GL.GL_MAX_TEXTURE_SIZE), *GL.glGetIntegerv(GL.GL_MAX_VIEWPORT_DIMS)))
+        fragment_shaders = "visibility", "first_layer", "peel"
+        self._programs = {name: Program("visibility.vert", f"{name}.frag") for name in fragment_shaders}
+        self._buffers = {name: Buffer() for name in ("pos", "tri", "first", "draws")}
+        self._vertex_array = self._new_vertex_array()
+        self._state, self._state_is_set = DrawingState(), False
 
     def _new_vertex_array(self) -> int:
         array = GL.glGenVertexArrays(1)
@@ -70,6 +79,7 @@ class VisibilityPass:
             GL.glVertexBindingDivisor(index, instances)
             GL.glEnableVertexAttribArray(index)
         GL.glBindBuffer(GL.GL_ELEMENT_ARRAY_BUFFER, self._buffers["tri"].glo)
+        GL.glBindVertexArray(0)
         return array
 
     def draw(
@@ -82,6 +92,7 @@ class VisibilityPass:
         cull: str = "none",
         *,
         behind: torch.Tensor | None = None,
+        dropped: torch.Tensor | None = None,
     ) -> None:
         """Writes the nearest triangle of every pixel into `out`.
 
@@ -95,6 +106,7 @@ class VisibilityPass:
             cull: 'none', 'back' or 'front'.
             behind: keys of an earlier call, unchanged since. Only what lies behind them, pixel by pixel, is drawn; the
                 other arguments must be the same. Needs an int64 `out`.
+            dropped: bool [N, T], triangles that are not drawn in some of the images.
 
         Raises:
             RuntimeError: the context is closed, held by another thread or from before a fork; or OpenGL failed. The
@@ -103,10 +115,13 @@ class VisibilityPass:
         if tri.shape[0] == 0 or pos.shape[-2] == 0:
             out.fill_(-1)
             return
-        with self.context:
+        with self._drawing():
             try:
-                self._set_state(cull)
+                GL.glBindVertexArray(self._vertex_array)
+                self._set_culling(cull)
                 pos, tri, bad = self._transfer.repair(pos, tri)
+                if dropped is not None:
+                    bad = dropped if bad is None else bad | dropped
                 copies = bad is not None and ranges is None
                 layers, tile = self._part_size(resolution, pos, tri, BYTES_PER_PIXEL[_kind_of(out)], copies)
                 for start in range(0, len(out), layers):
@@ -114,20 +129,29 @@ class VisibilityPass:
                     self._upload(**_draw_commands(pos, tri, ranges, images, bad))
                     self._draw_tiles(out, behind, images, tile)
                 self._transfer.finish()
-            except GL.GLError as error:  # PyOpenGL asks after every call, so none stays behind
-                raise RuntimeError(f"OpenGL failed in the visibility pass: {error.description or error.err}") from error
+            except GLErrors as error:  # PyOpenGL asks after every call, so none stays behind
+                reason = getattr(error, "description", None) or error
+                raise RuntimeError(f"OpenGL failed in the visibility pass: {reason}") from error
 
-    def _set_state(self, cull: str) -> None:
-        GL.glBindVertexArray(self._vertex_array)
-        GL.glEnable(GL.GL_DEPTH_TEST)
-        GL.glDepthFunc(GL.GL_LESS)  # in order of id: at equal depth the lower id stays
+    @contextmanager
+    def _drawing(self) -> Iterator[None]:
+        """Makes the context current, with the state that drawing needs; the caller's, where it is held, returns."""
+        with self.context:
+            if self.context.held:
+                with self._state.lent():
+                    yield
+                return
+            if not self._state_is_set:
+                self._state.set()
+                self._state_is_set = True
+            yield
+
+    def _set_culling(self, cull: str) -> None:
         if _CULL[cull] is None:
             GL.glDisable(GL.GL_CULL_FACE)
         else:
             GL.glEnable(GL.GL_CULL_FACE)
             GL.glCullFace(_CULL[cull])
-        GL.glPixelStorei(GL.GL_PACK_ALIGNMENT, 4)
-        GL.glPixelStorei(GL.GL_UNPACK_ALIGNMENT, 4)
 
     def _part_size(self, resolution, pos, tri, pixel_bytes: int, copies: bool) -> tuple[int, tuple[int, int]]:
         """How many images are drawn at a time, and the (height, width) of the tiles they are cut into."""
@@ -155,7 +179,7 @@ class VisibilityPass:
         framebuffer.bind()
         at_hand = whole and behind is not None and framebuffer.content is behind
         framebuffer.content = None
-        GL.glViewport(0, 0, w, h)
+        GL.glViewportIndexedf(0, 0, 0, w, h)
         first = "visibility" if _kind_of(out) == IDS else "first_layer"
         program = self._programs[first if behind is None else "peel"]
         program.use()
@@ -188,7 +212,7 @@ class VisibilityPass:
 
     def shrink(self) -> None:
         """Gives back the memory of framebuffer and buffers; the next call takes what it needs."""
-        with self.context:
+        with self._drawing():
             self._transfer.release()
             while self._framebuffers:
                 self._framebuffers.popitem()[1].release()

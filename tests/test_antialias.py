@@ -60,7 +60,7 @@ def test_by_hand(device, distance, used, vertical, side, dtype):
 @pytest.mark.parametrize("distance", [0.125, 0.75])
 @pytest.mark.parametrize("vertical", [False, True])
 @pytest.mark.parametrize("side", [1, -1])
-@pytest.mark.parametrize("end", [9.0, 0.02])
+@pytest.mark.parametrize("end", [9.0, 0.02, 4e-4])
 def test_gradients_by_hand(device, distance, vertical, side, end):
     color, rast, pos = (t.to(device).requires_grad_() for t in pair(distance, side, vertical, end))
     out = antialias(color, rast, pos, ONE.to(device))
@@ -70,9 +70,9 @@ def test_gradients_by_hand(device, distance, vertical, side, end):
     g = 2.0 if alpha > 0 else 5.0
     assert color.grad.flatten().tolist() == pytest.approx([2 - alpha * g, 5 + alpha * g])
     # alpha = s/2 - x with x = (x_a y_b - x_b y_a) / dy, in pixels from the centre of the triangle's pixel. The ends are
-    # at x = side * distance and y = -dy/2, dy/2, and both divisions are by dy + 1e-3.
+    # at x = side * distance and y = -dy/2, dy/2, and both divisions are by 1e-3 at least.
     x, dy = side * distance, end
-    guarded = dy + 1e-3
+    guarded = max(dy, 1e-3)
     along = -g * 7 * (dy / 2) / guarded
     across = -g * 7 * (x * dy / guarded - x) / guarded * torch.tensor([1.0, -1])
     # One pixel is 1 along the pair and 2 across it, in normalised device coordinates; then the quotient rule of x/w.

@@ -5,8 +5,8 @@ import torch
 from reference import rasterize as reference
 from scenes import soup, triangles
 
-from glraster.contexts import Scene, Visibility
 from glraster.rasterize import barycentrics
+from glraster.scene import Scene, Visibility
 
 ONE = triangles([0, 1, 2])
 

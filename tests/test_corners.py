@@ -4,7 +4,7 @@ import pytest
 import torch
 from scenes import soup, triangles
 
-from glraster.corners import order_corners
+from glraster.interop.corners import order_corners
 
 
 def test_by_hand(device):

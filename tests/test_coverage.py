@@ -7,7 +7,7 @@ from scenes import soup, sphere, triangles
 
 import glraster
 from glraster import rasterize
-from glraster.contexts import Scene
+from glraster.scene import Scene
 
 
 def draw_ids(glctx, pos, tri, resolution, **options) -> torch.Tensor:

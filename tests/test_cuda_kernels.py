@@ -10,9 +10,9 @@ import torch
 from scenes import soup, sphere
 
 import glraster
-from glraster.corners import order_corners
 from glraster.cuda_kernels import cuda, launcher, upload
 from glraster.cuda_kernels.order_free_sums import OrderFreeSums, launch_order_free
+from glraster.interop.corners import order_corners
 
 SIZES = [(24, 40), (17, 33), (1, 70), (5, 1)]  # whole warps, ragged rows, and rows shorter than a warp
 

@@ -310,8 +310,9 @@ def test_errors(error, message, change):
 
 def test_reserved_context(glctx, device):
     args = (POS.to(device), TRI.to(device), (2, 2))
-    glctx.peeler = object()
+    peeler = glraster.DepthPeeler(glctx, *args)
+    glctx.reserve(peeler)
     with pytest.raises(RuntimeError, match="reserved by a DepthPeeler"):
         rasterize(glctx, *args)
-    glctx.peeler = None
+    glctx.unreserve(peeler)
     rasterize(glctx, *args)

@@ -118,8 +118,7 @@ def test_exact_barycentrics_gradient():
     exact, documented = (
         torch.autograd.grad(uv_and_db(pos, b)[0][..., 0].sum(), pos)[0] for b in ("exact", "documented")
     )
-    torch.testing.assert_close(documented, exact, rtol=1e-6, atol=1e-9)
-    assert not torch.equal(documented, exact)
+    torch.testing.assert_close(documented, exact)  # where no clamp is active
 
 
 def test_ids_past_2_to_24_keep_their_value():
@@ -202,9 +201,7 @@ def test_antialias_position_gradient_by_hand():
     grad = torch.autograd.grad(antialias_row(tensor64([0.0, 1.0, 9.0, 0.0]), pos)[1], pos)[0]
     x = 1.75 / 2 - 1
     expected = tensor64([[0, 0, 0, 0], [-8, 0, 0, 8 * x], [-8, 0, 0, 8 * x]])
-    # The guarded division changes it by 1e-3 over the edge's 7 pixels.
-    torch.testing.assert_close(grad, expected, rtol=0, atol=8e-3 / 7)
-    assert not torch.equal(grad, expected)
+    torch.testing.assert_close(grad, expected, rtol=0, atol=1e-12)
 
 
 def test_antialias_passes_no_gradient_at_its_limits():

@@ -22,7 +22,7 @@ from reference.rasterize import decode_id
 
 import glraster
 from glraster import antialias, antialias_construct_topology_hash, interpolate, rasterize
-from glraster.corners import order_corners
+from glraster.interop.corners import order_corners
 
 
 def vertex_indices(num_triangles: int, num_vertices: int, wild: bool = True):

@@ -54,10 +54,10 @@ GLR_FUNC void store(T* target, const V& value) {
 
 GLR_FUNC void atomic_add_channels(float* target, float value) { atomic_add(target, value); }
 GLR_FUNC void atomic_add_channels(double* target, double value) { atomic_add(target, value); }
-template <class T>
-GLR_FUNC void atomic_add_channels(T* target, const Vec4<T>& value) {
-  atomic_add(&target[0], value.x), atomic_add(&target[1], value.y);
-  atomic_add(&target[2], value.z), atomic_add(&target[3], value.w);
+template <class S, class T>
+GLR_FUNC void atomic_add_channels(S* target, const Vec4<T>& value) {
+  atomic_add(&target[0], S(value.x)), atomic_add(&target[1], S(value.y));
+  atomic_add(&target[2], S(value.z)), atomic_add(&target[3], S(value.w));
 }
 #ifdef GLR_ADDS_VECTORS  // one access, in which each number is added atomically
 GLR_FUNC void atomic_add_channels(float* target, const Vec4<float>& value) {

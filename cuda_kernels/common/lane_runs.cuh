@@ -66,8 +66,9 @@ GLR_FUNC LaneRun lane_run(uint64_t key) {
   return lane_run(keys);
 }
 
+// The target is summed in double: there is no limit to the runs that add to it.
 template <class T>
-GLR_FUNC void add_over_lanes(const LaneRun& run, T* target, T value) {
+GLR_FUNC void add_over_lanes(const LaneRun& run, double* target, T value) {
   const T sum = sum_over_lanes(run, value);
-  if (run.first) atomic_add(target, sum);
+  if (run.first) atomic_add(target, double(sum));
 }

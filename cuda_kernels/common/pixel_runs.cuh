@@ -19,6 +19,15 @@ struct PixelRun {
   int32_t triangle;    // -1: none
 };
 
+// What the pixels of a run are summed in: on the host there may be as many as an image is wide.
+#ifdef GLR_WARP_SIZE
+template <class T>
+using RunSum = T;
+#else
+template <class T>
+using RunSum = double;
+#endif
+
 #ifdef GLR_WARP_SIZE
 
 #define GLR_FOR_EACH_RUN(run, num_rows, W, triangle_at)                                                        \

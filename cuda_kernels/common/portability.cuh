@@ -4,8 +4,8 @@
 //   template <class T> GLR_KERNEL my_op_fwd(const MyOpParams<T>& p) {
 //     GLR_FOR_EACH(i, p.num_pixels) { ... continue; ... }
 //   }
-//   GLR_EXPORT(my_op_fwd, MyOpParams)   // entries my_op_fwd_f32 and my_op_fwd_f64
-//   GLR_EXPORT_SIZE(MyOpParams)         // host: its size, compared with the ctypes mirror
+//   GLR_EXPORT(my_op_fwd, MyOpParams)          // entries my_op_fwd_f32 and my_op_fwd_f64
+//   GLR_EXPORT_UNTYPED(other_op, OtherParams)  // entry other_op_entry, of a kernel and a struct that are no templates
 //   GLR_UNROLL(8)                       // before a loop of n iterations, where the host's compiler would keep it
 #pragma once
 
@@ -33,10 +33,10 @@ constexpr int kWarpSize = GLR_WARP_SIZE;
 #define GLR_FUNC static __device__ __forceinline__
 #define GLR_MEMBER __device__ __forceinline__
 #define GLR_STEP GLR_FUNC
+#define GLR_RARE static __device__ __noinline__
 #define GLR_KERNEL static __device__ void
 #define GLR_UNROLL(n) GLR_PRAGMA(unroll n)
 #define GLR_VECTOR __align__(16)  // 128 bits in one access; the launcher sees to it that tensors start at multiples
-#define GLR_EXPORT_SIZE(Params) static_assert(sizeof(Params<float>) == sizeof(Params<double>), "one mirror for both");
 #define GLR_FOR_EACH(i, n)      \
   const int64_t glr_end_ = (n); \
   for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < glr_end_; i += int64_t(gridDim.x) * blockDim.x)
@@ -47,18 +47,10 @@ constexpr int kWarpSize = GLR_WARP_SIZE;
   if (const int64_t row = glr_pixel_ / (W); true)   \
     if (const int32_t x = int32_t(glr_pixel_ - row * (W)); true)
 
-#ifdef GLR_ONE_ENTRY  // the launcher's source includes a kernel's file and names the entry that it wants
-#define GLR_EXPORT(kernel, Params)
-#else
-#define GLR_EXPORT(kernel, Params)       \
-  GLR_ENTRY(kernel, Params, float, _f32) \
-  GLR_ENTRY(kernel, Params, double, _f64)
-#endif
-
 #ifndef GLR_DETERMINISTIC
 
-#define GLR_ENTRY(kernel, Params, T, suffix) \
-  extern "C" __global__ void kernel##suffix(const Params<T> p) { kernel<T>(p); }
+#define GLR_ENTRY(entry, Params, kernel) \
+  extern "C" __global__ void entry(const Params p) { kernel(p); }
 
 template <class T>
 GLR_FUNC void atomic_add(T* target, T value) {
@@ -69,10 +61,10 @@ GLR_FUNC void atomic_add(T* target, T value) {
 
 #include "order_free_sums.cuh"
 
-#define GLR_ENTRY(kernel, Params, T, suffix)                                               \
-  extern "C" __global__ void kernel##suffix(const Params<T> p, const OrderFreeSums sums) { \
-    publish(sums);                                                                         \
-    kernel<T>(p);                                                                          \
+#define GLR_ENTRY(entry, Params, kernel)                                               \
+  extern "C" __global__ void entry(const Params p, const OrderFreeSums sums) { \
+    publish(sums);                                                                     \
+    kernel(p);                                                                         \
   }
 
 template <class T>
@@ -126,22 +118,16 @@ using std::sqrt;
 #define GLR_FUNC static inline __attribute__((always_inline))
 #define GLR_MEMBER inline __attribute__((always_inline))
 #define GLR_STEP static __attribute__((noinline))  // work worth a call: compiled once, not into each of its callers
+#define GLR_RARE GLR_STEP                          // work that hardly ever comes: a call on either target
 #define GLR_KERNEL static void
 #define GLR_UNROLL(n) GLR_PRAGMA(GCC unroll n)
 #define GLR_VECTOR
 #define GLR_HOST_ENTRY extern "C" __attribute__((visibility("default")))
-#define GLR_EXPORT(kernel, Params)                                             \
-  GLR_HOST_ENTRY void kernel##_f32(const Params<float>* p, int32_t threads) {  \
-    HostThreads scope(threads);                                                \
-    kernel<float>(*p);                                                         \
-  }                                                                            \
-  GLR_HOST_ENTRY void kernel##_f64(const Params<double>* p, int32_t threads) { \
-    HostThreads scope(threads);                                                \
-    kernel<double>(*p);                                                        \
+#define GLR_ENTRY(entry, Params, kernel)                                                       \
+  extern "C" __attribute__((visibility("default"))) void entry(const Params* p, int32_t threads) { \
+    HostThreads scope(threads);                                                                \
+    kernel(*p);                                                                                \
   }
-#define GLR_EXPORT_SIZE(Params)                                                          \
-  static_assert(sizeof(Params<float>) == sizeof(Params<double>), "one mirror for both"); \
-  GLR_HOST_ENTRY int64_t Params##_sizeof() { return sizeof(Params<float>); }
 #define GLR_FOR_EACH(i, n)                                       \
   const int64_t glr_end_ = (n), glr_chunk_ = chunk_of(glr_end_); \
   _Pragma("omp parallel for schedule(dynamic, glr_chunk_)") for (int64_t i = 0; i < glr_end_; ++i)
@@ -212,6 +198,17 @@ GLR_FUNC float float_from_bits(int32_t bits) {
   return value;
 }
 
+#endif
+
+#ifdef GLR_ONE_ENTRY  // the launcher's source for a GPU includes a kernel's file and names the entry that it wants
+#define GLR_EXPORT(kernel, Params)
+#define GLR_EXPORT_UNTYPED(kernel, Params)
+#else
+#define GLR_EXPORT(kernel, Params)                                                                             \
+  static_assert(sizeof(Params<float>) == sizeof(Params<double>), "the launcher lays both out in the same way"); \
+  GLR_ENTRY(kernel##_f32, Params<float>, kernel<float>)                                                        \
+  GLR_ENTRY(kernel##_f64, Params<double>, kernel<double>)
+#define GLR_EXPORT_UNTYPED(kernel, Params) GLR_ENTRY(kernel##_entry, Params, kernel)
 #endif
 
 // Four channels that lie side by side, moved as one.

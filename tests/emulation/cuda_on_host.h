@@ -14,6 +14,7 @@
 #define __shared__  // blocks run one after the other: a static variable is the block's own
 #define __align__(n) alignas(n)
 #define __forceinline__ inline __attribute__((always_inline))
+#define __noinline__ __attribute__((noinline))
 #define threadIdx (*emulation::thread_index())
 #define blockIdx (emulation::block_index)
 #define blockDim (emulation::block_size)

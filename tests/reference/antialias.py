@@ -23,7 +23,7 @@ def antialias(color: Tensor, rast: Tensor, pos: Tensor, tri: Tensor, pos_gradien
 
     Returns:
         float64 [N, H, W, C]. color receives its true gradient. x, y and w of pos receive the gradient of the blend
-        weight alpha, with dy + copysign(1e-3, dy) in place of an edge's dy, zero where |alpha| >= 1/2.
+        weight alpha, with copysign(1e-3, dy) in place of an edge's dy where that is shorter; zero where |alpha| >= 1/2.
     """
     color, pos = color.double(), pos.double()
     n, height, width, _ = color.shape
@@ -92,19 +92,20 @@ def _blend_weight(
     vertices = tri[triangle]  # [P, 3]
     beyond = [[_other_opposite(edges, v, i) for i in range(3)] for v in vertices.tolist()]
     beyond = torch.tensor(beyond, dtype=torch.int64).view(-1, 3)
-    centre = torch.stack([column, row], dim=-1)
+    size = torch.tensor([resolution[1], resolution[0]], dtype=torch.float64)
+    middle = size / 2 - torch.stack([column, row], dim=-1) - 0.5
 
-    def project(index: Tensor) -> Tensor:
-        """Pixel coordinates relative to the own pixel's centre, first axis along the pair: [P, 3] -> [P, 3, 2]."""
-        corners = pos[image[:, None], index]
-        size = torch.tensor([resolution[1], resolution[0]], dtype=torch.float64)
-        xy = (corners[..., :2] / corners[..., 3:] + 1) * size / 2 - (centre[:, None] + 0.5)
-        return xy.flip(-1) if vertical else xy
+    def in_pixels(index: Tensor) -> Tensor:
+        """(X, Y, w), X / w and Y / w in pixels from the own pixel's centre, X along the pair: [P, 3] -> [P, 3, 3]."""
+        x, y, _, w = pos[image[:, None], index].unbind(-1)
+        x, y = x * size[0] / 2 + w * middle[:, None, 0], y * size[1] / 2 + w * middle[:, None, 1]
+        return torch.stack([y, x, w] if vertical else [x, y, w], dim=-1)
 
-    points = project(vertices)
-    start, end = points.roll(-1, 1), points.roll(-2, 1)  # edge i lies opposite to corner i
-    counts = start[..., 1] * end[..., 1] < 0
-    side_own, side_other = _side(start, end, points), _side(start, end, project(beyond.clamp(min=0)))
+    corners, others = in_pixels(vertices), in_pixels(beyond.clamp(min=0))
+    a, b, seen, closing = _clip_edges(corners)  # edge i lies opposite to corner i
+    start, end = _project(a), _project(b)
+    counts = seen & (start[..., 1] * end[..., 1] < 0)
+    side_own, side_other = (_side(start, end, _project(_in_front(a, b, q))) for q in (corners, others))
     silhouette = (beyond < 0) | (side_own * side_other > 0)
 
     distance = towards[:, None] * _crossing(start, end)
@@ -112,11 +113,50 @@ def _blend_weight(
     delta = (end - start).detach().abs()
     used = counts & silhouette & (delta[..., 1] >= delta[..., 0])
     used = used.gather(1, edge) & (farthest > -1 / 16) & (farthest < 17 / 16)
+    # Where the triangle was cut off, it has an edge that is none of its own.
+    closing = [_project(point) for point in closing]
+    cut = closing[0][:, 1] * closing[1][:, 1] < 0
+    used &= ~(cut & (towards * _crossing(*closing) > farthest[:, 0]))[:, None]
 
     distance = torch.where(used, distance.gather(1, edge), 0.5)
     # A distance at either limit is |alpha| = 1/2, which passes no gradient.
     distance = torch.where((distance > 0) & (distance < 1), distance, distance.detach().clamp(0, 1))
     return (towards * (0.5 - distance[:, 0])) * used[:, 0]
+
+
+def _clip_edges(corners: Tensor) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+    """Cuts off what lies behind the eye, or within a millionth of the triangle's extent before it.
+
+    Args:
+        corners: homogeneous, [P, 3, 3].
+
+    Returns:
+        The ends of the edges opposite to the corners, [P, 3, 3] each; which edges are left, [P, 3]; the ends of the
+        edge along the cut, [P, 3] each, equal where there is none. Triangles before the eye stay as they are.
+    """
+    whole = (corners[..., 2] > 0).all(1)
+    limit = torch.where(whole, -torch.inf, 1e-6 * corners[..., 2].detach().abs().amax(1))[:, None]
+    a, b = corners.roll(-1, 1), corners.roll(-2, 1)
+    a_left, b_left = a[..., 2] > limit, b[..., 2] > limit
+    is_cut = a_left != b_left
+    t = (limit - a[..., 2]) / torch.where(is_cut, b[..., 2] - a[..., 2], 1.0)
+    cut = a + torch.where(is_cut, t, 0.0)[..., None] * (b - a)
+    pick = torch.arange(len(corners))
+    ends = [cut[pick, torch.where(is_cut, rank, -1).argmax(1)] for rank in (torch.arange(3), torch.arange(2, -1, -1))]
+    ends[1] = torch.where(is_cut.any(1)[:, None], ends[1], ends[0])
+    a, b = torch.where(a_left[..., None], a, cut), torch.where(b_left[..., None], b, cut)
+    return a, b, a_left | b_left, ends
+
+
+def _in_front(a: Tensor, b: Tensor, q: Tensor) -> Tensor:
+    """q, or where that lies behind the eye, a point before it on the way there from the middle of a and b."""
+    middle = a + b
+    step = middle[..., 2:] / (2 * torch.where(q[..., 2:] < 0, -q[..., 2:], 1.0))
+    return torch.where(q[..., 2:] > 0, q, middle + step * q).detach()
+
+
+def _project(point: Tensor) -> Tensor:
+    return point[..., :2] / point[..., 2:]
 
 
 def _side(start: Tensor, end: Tensor, point: Tensor) -> Tensor:
@@ -129,6 +169,6 @@ def _crossing(start: Tensor, end: Tensor) -> Tensor:
     """Where the line through start and end meets the first axis; the backward pass keeps away from dy = 0."""
     (x0, y0), (x1, y1) = start.unbind(-1), end.unbind(-1)
     numerator, dy = x0 * y1 - x1 * y0, y1 - y0
-    guarded = dy + torch.full_like(dy, 1e-3).copysign(dy).detach()
+    guarded = torch.where(dy.detach().abs() < 1e-3, dy + (1e-3 * torch.ones_like(dy).copysign(dy) - dy).detach(), dy)
     crossing = numerator / guarded
     return crossing + (numerator / torch.where(dy == 0, 1.0, dy) - crossing).detach()

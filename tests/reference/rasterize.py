@@ -151,8 +151,8 @@ def barycentrics(
         tri: vertex indices, integer [T, 3].
         ids: triangle of each pixel, integer [N, H, W], -1 for none, as from `rasterize`.
         resolution: (height, width).
-        backward: 'documented': S + copysign(1e-6, S) stands for S and the clamps of u and v are not differentiated;
-            'exact': the derivative of the forward formula as it stands.
+        backward: 'documented': the clamps of u and v are not differentiated; 'exact': the derivative of the forward
+            formula as it stands.
 
     Returns:
         rast [N, H, W, 4] = (u, v, z/w, id + 1) and rast_db [N, H, W, 4] = (du/dX, du/dY, dv/dX, dv/dY), float64,
@@ -168,16 +168,31 @@ def barycentrics(
 
     uv, uv_db = _uv_and_derivatives(corners, row, column, resolution)
     if backward == "documented":
-        uv_bwd, uv_db_bwd = _uv_and_derivatives(corners, row, column, resolution, guarded=True)
+        uv_bwd, uv_db_bwd = _uv_and_derivatives(corners, row, column, resolution, free_clamps=True)
         uv, uv_db = _with_gradient_of(uv, uv_bwd), _with_gradient_of(uv_db, uv_db_bwd)
 
     a = _edge_functions(corners, row, column, resolution)[0].detach()
     z, w = corners.detach()[..., 2], corners.detach()[..., 3]
-    depth = ((a * z).sum(-1) / (a * w).sum(-1)).clamp(-1, 1)
+    nearest, farthest = _depth_limits(z, w)
+    depth = ((a * z).sum(-1) / (a * w).sum(-1)).clamp(nearest, farthest).clamp(-1, 1)
     rast = torch.cat([uv, torch.stack([depth, encode_id(hit + 1)], dim=-1)], dim=-1)
     where = (image, row, column)
     shape = (*ids.shape, 4)
     return uv.new_zeros(shape).index_put(where, rast), uv.new_zeros(shape).index_put(where, uv_db)
+
+
+def _depth_limits(z: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    """The least and the greatest z/w of the corners, [P], of what is left of triangles [P, 3] by clipping at w = 0."""
+    inside = [torch.where(w > 0, z / w, torch.nan)]
+    for i, j in permutations(range(3), 2):  # a point of the side from i to j, just before it reaches w = 0
+        t = w[:, i] / (w[:, i] - w[:, j])
+        z_there = z[:, i] + t * (z[:, j] - z[:, i])
+        crosses = (w[:, i] > 0) & (w[:, j] <= 0) & (z_there != 0)
+        inside.append(torch.where(crosses, z_there.sign() * torch.inf, torch.nan)[:, None])
+    values = torch.cat(inside, dim=1)
+    return values.nan_to_num(torch.inf, torch.inf, -torch.inf).amin(1), values.nan_to_num(
+        -torch.inf, torch.inf, -torch.inf
+    ).amax(1)
 
 
 def _edge_functions(
@@ -198,19 +213,18 @@ def _edge_functions(
 
 
 def _uv_and_derivatives(
-    corners: Tensor, row: Tensor, column: Tensor, resolution: tuple[int, int], guarded: bool = False
+    corners: Tensor, row: Tensor, column: Tensor, resolution: tuple[int, int], free_clamps: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """(u, v) [P, 2] and (du/dX, du/dY, dv/dX, dv/dY) [P, 4]; guarded: with the backward pass's S and free clamps."""
+    """(u, v) [P, 2] and (du/dX, du/dY, dv/dX, dv/dY) [P, 4]; free_clamps: not differentiated."""
     height, width = resolution
     a, a_fx, a_fy = _edge_functions(corners, row, column, resolution)
     total = a.sum(-1, keepdim=True)
-    divisor = total + torch.full_like(total, 1e-6).copysign(total).detach() if guarded else total
-    uv = a[:, :2] / divisor
+    uv = a[:, :2] / total
     clamped = uv.clamp(0, 1)
     clamped = clamped / clamped.sum(-1, keepdim=True).clamp(min=1)
-    uv = _with_gradient_of(clamped, uv) if guarded else clamped
-    by_x = 2 / width * (a_fx[:, :2] - uv * a_fx.sum(-1, keepdim=True)) / divisor
-    by_y = 2 / height * (a_fy[:, :2] - uv * a_fy.sum(-1, keepdim=True)) / divisor
+    uv = _with_gradient_of(clamped, uv) if free_clamps else clamped
+    by_x = 2 / width * (a_fx[:, :2] - uv * a_fx.sum(-1, keepdim=True)) / total
+    by_y = 2 / height * (a_fy[:, :2] - uv * a_fy.sum(-1, keepdim=True)) / total
     return uv, torch.stack([by_x, by_y], dim=-1).flatten(-2)
 
 

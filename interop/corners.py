@@ -2,11 +2,11 @@
 
 import torch
 
-from glraster.cuda_kernels.launcher import launch, params_type, pointer
+from glraster.cuda_kernels.launcher import KernelFile
 
 __all__ = ["order_corners"]
 
-CornersParams = params_type("CornersParams", "pos tri ordered", "V num_triangles keep_facing")
+KERNELS = KernelFile("corners")
 
 
 def order_corners(pos: torch.Tensor, tri: torch.Tensor, keep_facing: bool) -> torch.Tensor:
@@ -18,14 +18,8 @@ def order_corners(pos: torch.Tensor, tri: torch.Tensor, keep_facing: bool) -> to
         keep_facing: only rotate the vertices, until the least comes first.
     """
     ordered = torch.empty_like(tri)
-    tensors = {"pos": pos, "tri": tri, "ordered": ordered}
-    params = CornersParams(
-        **{name: pointer(tensor) for name, tensor in tensors.items()},
-        V=pos.shape[0],
-        num_triangles=tri.shape[0],
-        keep_facing=keep_facing,
-    )
     # On a CPU a triangle takes 7 ns: it takes many of them to be worth waking a second thread for.
     work = -(-tri.shape[0] // 32) if pos.device.type == "cpu" else tri.shape[0]
-    launch("corners_order", params, work, pos.dtype, pos.device)
+    fields = {"pos": pos, "tri": tri, "ordered": ordered, "V": pos.shape[0], "num_triangles": tri.shape[0]}
+    KERNELS.launch("corners_order", work, **fields, keep_facing=keep_facing)
     return ordered

@@ -1,0 +1,146 @@
+"""Operators: functions of tensors as PyTorch knows them, with their derivatives.
+
+Each is called in one of two ways, which run the same implementation:
+- as a `torch.autograd.Function`: the least overhead, and what the transforms of `torch.func` work with;
+- as a registered operator, `torch.ops.glraster.*`, wherever PyTorch traces: `torch.compile`, `torch.export`,
+  `make_fx`, fake tensors.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch._functorch.utils import unwrap_dead_wrappers
+from torch.autograd import forward_ad
+
+from glraster.cuda_kernels.launcher import new_output
+
+__all__ = ["Operator", "new_gradients", "wanted_only"]
+
+_library = torch.library.Library("glraster", "DEF")
+
+
+class Operator:
+    """A function of tensors, registered as `torch.ops.glraster.NAME`.
+
+    Args:
+        schema: its signature in PyTorch's schema language, "name(Tensor a, Tensor? b, int k) -> (Tensor, Tensor)". A
+            list of tensors must be the last argument. All outputs are new tensors.
+        forward: the implementation, of tensors without gradients.
+        fake: the same for tensors without data: returns outputs of the right shapes.
+        setup: `setup(ctx, inputs, output)` saves in `ctx` what the derivatives need: tensors with
+            `ctx.save_for_backward` (and `ctx.save_for_forward` for `jvp`), all else as attributes.
+        backward: `backward(ctx, needs, *grads)` returns the gradient of each argument, None where there is none;
+            `needs` tells for each whether it is wanted, `grads` are None where nothing came. Without it,
+            differentiating is an error that says so: second derivatives are not silently zero.
+        jvp: `jvp(ctx, *tangents)` returns the tangent of each output; tangents are None where there is none.
+    """
+
+    def __init__(
+        self,
+        schema: str,
+        forward: Callable,
+        fake: Callable,
+        *,
+        setup: Callable | None = None,
+        backward: Callable | None = None,
+        jvp: Callable | None = None,
+    ):
+        self.name = schema.split("(")[0]
+        _library.define(schema)
+        _library.impl(self.name, forward, "CompositeExplicitAutograd")
+        self.op = getattr(torch.ops.glraster, self.name).default
+        torch.library.register_fake(self.op, fake, lib=_library)
+        arguments = self.op._schema.arguments
+        self._forward, self._backward, self._jvp = forward, backward, jvp
+        self._listed = str(arguments[-1].type) == "List[Tensor]"
+        self._returns_list = str(self.op._schema.returns[0].type) == "List[Tensor]"
+        self._num_arguments = len(arguments)
+        if setup is not None or backward is not None:
+            nested = self._backward_of_op if backward else self._refuse
+            torch.library.register_autograd(self.op, nested, setup_context=setup or _save_nothing, lib=_library)
+        torch.library.register_vmap(self.op, self._vmap_of_op, lib=_library)
+        flat = self._listed or self._returns_list
+        members = {"forward": self._forward_flat if flat else forward, "setup_context": setup or _save_nothing}
+        if self._listed and setup is not None:
+            members["setup_context"] = lambda ctx, inputs, output: setup(ctx, self._nest(inputs), output)
+        members |= {"backward": self._backward_flat, "jvp": self._jvp_flat, "vmap": self._vmap_flat}
+        name = "".join(map(str.title, self.name.split("_")))  # what grad_fn is called
+        self._function = type(name, (torch.autograd.Function,), {k: staticmethod(f) for k, f in members.items()})
+        # The part of Function.apply that is written in C++. The rest binds arguments to the names of forward's, and
+        # takes longer than all that a small kernel does.
+        self._apply = super(torch.autograd.Function, self._function).apply
+
+    def __call__(self, *args):
+        if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
+            return self.op(*args)
+        transformed = torch._C._are_functorch_transforms_active()
+        flat = (*args[:-1], *args[-1]) if self._listed else args
+        if transformed:
+            return self._function.apply(*flat)
+        flat = unwrap_dead_wrappers(flat)  # what a transform that has ended has left in saved tensors
+        if forward_ad._current_level >= 0 or (torch.is_grad_enabled() and torch._C._any_requires_grad(*flat)):
+            return self._apply(*flat)
+        return self._forward_flat(*flat) if self._listed else self._forward(*flat)
+
+    def _nest(self, flat: Sequence) -> tuple:
+        """Arguments as the schema has them, from those of the Function, which takes no lists."""
+        last = self._num_arguments - 1
+        return (*flat[:last], list(flat[last:])) if self._listed else tuple(flat)
+
+    def _forward_flat(self, *flat):
+        result = self._forward(*self._nest(flat))
+        return tuple(result) if self._returns_list else result
+
+    def _backward_flat(self, ctx, *grads):
+        if self._backward is None:
+            self._refuse(ctx)
+        result = self._backward(ctx, self._nest(ctx.needs_input_grad), *grads)
+        return (*result[:-1], *result[-1]) if self._listed else result
+
+    def _backward_of_op(self, ctx, *grads):
+        return self._backward(ctx, ctx.needs_input_grad, *grads)
+
+    def _jvp_flat(self, ctx, *tangents):
+        if self._jvp is None:
+            self._refuse(ctx)
+        return self._jvp(ctx, *self._nest(tangents))
+
+    def _refuse(self, ctx, *_):
+        first = self.name.rsplit("_", 1)[0] if self.name.endswith(("_bwd", "_jvp")) else None
+        if first:
+            raise RuntimeError(f"glraster cannot differentiate twice: {first}() has no second derivatives")
+        raise RuntimeError(f"glraster: {self.name}() has no derivative of this kind")
+
+    def _vmap_flat(self, info, in_dims, *flat):
+        return self._vmap_of_op(info, self._nest(in_dims), *self._nest(flat))
+
+    def _vmap_of_op(self, info, in_dims, *args):
+        """Batched arguments, one call for each element of the batch: each is a whole image or minibatch of its own."""
+
+        def element(arg, dim, i):
+            if isinstance(arg, (list, tuple)) and isinstance(dim, (list, tuple)):
+                return [element(a, d, i) for a, d in zip(arg, dim, strict=True)]
+            return arg.select(dim, i) if isinstance(arg, torch.Tensor) and dim is not None else arg
+
+        parts = []
+        for i in range(info.batch_size):
+            parts.append(self(*(element(arg, dim, i) for arg, dim in zip(args, in_dims, strict=True))))
+        if isinstance(parts[0], torch.Tensor):
+            return torch.stack(parts), 0
+        return tuple(map(torch.stack, zip(*parts, strict=True))), (0,) * len(parts[0])
+
+
+def _save_nothing(ctx, inputs, output) -> None:
+    ctx.set_materialize_grads(False)
+
+
+def new_gradients(tensors: Sequence[torch.Tensor | None], wanted: Sequence[bool]) -> tuple[torch.Tensor, ...]:
+    """Uninitialized gradients of `tensors`, empty ones where they are not wanted: an operator returns one for each."""
+    like = next(tensor for tensor in tensors if tensor is not None)
+    pairs = zip(tensors, wanted, strict=True)
+    return tuple(new_output(t, *t.shape) if want and t is not None else like.new_empty(0) for t, want in pairs)
+
+
+def wanted_only(grads: Sequence[torch.Tensor], wanted: Sequence[bool]) -> list[torch.Tensor | None]:
+    """None in place of the gradients that an operator, which must return a tensor for each, has not computed."""
+    return [grad if want else None for grad, want in zip(grads, wanted, strict=True)]

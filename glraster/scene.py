@@ -1,0 +1,42 @@
+"""What every rasterizer takes and gives back: a checked scene, and which triangle each pixel sees."""
+
+from dataclasses import dataclass
+
+import torch
+
+__all__ = ["CULL_SIGN", "Scene", "Visibility"]
+
+CULL_SIGN = {"none": 0, "front": 1, "back": -1}  # of the screen-space areas that are dropped
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Checked arguments of one rasterization: what is drawn, and where."""
+
+    pos: torch.Tensor  # [N, V, 4], or [V, 4] with ranges
+    tri: torch.Tensor  # [T, 3] int32
+    height: int
+    width: int
+    ranges: torch.Tensor | None  # [N, 2] int32 on the CPU: first triangle, count
+    cull: str
+
+    @property
+    def num_images(self) -> int:
+        return self.pos.shape[0] if self.ranges is None else self.ranges.shape[0]
+
+    @property
+    def pos_stride(self) -> int:
+        """Elements from one image's positions to the next; 0 where all images share them."""
+        return self.pos.shape[-2] * 4 if self.ranges is None else 0
+
+
+@dataclass(frozen=True)
+class Visibility:
+    """What a context found: per pixel a triangle id, -1 for none; in keys together with what orders them by depth."""
+
+    ids: torch.Tensor  # int32 [N, H, W], or int64 [N, H, W] keys with the id in their low half
+
+    @property
+    def id_stride(self) -> int:
+        """int32 elements from one pixel's id to the next."""
+        return self.ids.element_size() // 4
