@@ -118,7 +118,7 @@ using std::sqrt;
 #define GLR_FUNC static inline __attribute__((always_inline))
 #define GLR_MEMBER inline __attribute__((always_inline))
 #define GLR_STEP static __attribute__((noinline))  // work worth a call: compiled once, not into each of its callers
-#define GLR_RARE GLR_STEP                          // work that hardly ever comes: a call on either target
+#define GLR_RARE static __attribute__((noinline, cold))  // work that hardly ever comes: a call on either target
 #define GLR_KERNEL static void
 #define GLR_UNROLL(n) GLR_PRAGMA(GCC unroll n)
 #define GLR_VECTOR
