@@ -1,5 +1,6 @@
 """Texture lookups."""
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -125,8 +126,7 @@ def _check_modes(filter_mode, boundary_mode, max_anisotropy, uv_da, mip_level_bi
     if filter_mode == "anisotropic":
         if uv_da is None:
             raise ValueError("texture(): filter_mode 'anisotropic' needs uv_da, pass interpolate()'s second output")
-        if not (isinstance(max_anisotropy, int) and 1 <= max_anisotropy <= 1024):
-            raise ValueError(f"texture(): max_anisotropy must be an integer from 1 to 1024, got {max_anisotropy!r}")
+        max_anisotropy = _check_max_anisotropy(max_anisotropy)
     elif "mipmap" in filter_mode and uv_da is None and mip_level_bias is None:
         raise ValueError(
             f"texture(): filter_mode '{filter_mode}' needs a mip level: pass uv_da (interpolate()'s second output), "
@@ -134,6 +134,17 @@ def _check_modes(filter_mode, boundary_mode, max_anisotropy, uv_da, mip_level_bi
         )
     samples = max_anisotropy if filter_mode == "anisotropic" else 1
     return _Lookup(filter_mode, boundary_mode, samples, own_levels=False)
+
+
+def _check_max_anisotropy(max_anisotropy: object) -> int:
+    need = "texture(): max_anisotropy must be an integer from 1 to 1024"
+    try:
+        samples = operator.index(max_anisotropy)
+    except TypeError:
+        raise TypeError(f"{need}, got {max_anisotropy!r}") from None
+    if not 1 <= samples <= 1024:
+        raise ValueError(f"{need}, got {samples}")
+    return samples
 
 
 def _levels(tex, mip, max_mip_level, mip_filter) -> list[torch.Tensor]:
@@ -254,7 +265,7 @@ def _run(direction, lookup, uv, uv_da, mip_level_bias, levels, grad_levels=(), *
     params = TextureParams(
         **{name: pointer(tensor) for name, tensor in tensors.items()},
         **{"N": N, "H": H, "W": W, "M": levels[0].shape[0], "h": h, "w": w, "C": C},
-        **{f"level_size{k}": level[0].numel() for k, level in enumerate(levels)},
+        **{f"level_size{k}": level.shape[1:].numel() for k, level in enumerate(levels)},
         num_levels=len(levels),
         boundary=BOUNDARY_MODES.index(lookup.boundary_mode),
         nearest_level=lookup.filter_mode == "linear-mipmap-nearest",
