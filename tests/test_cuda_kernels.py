@@ -222,14 +222,14 @@ def test_fixed_point_by_hand(emulation_folder, dtype):
     tri, attr = torch.zeros((1, 3), dtype=torch.int32), torch.zeros((1, 7), dtype=dtype)
     tri[0, 1] = tri[0, 2] = 1  # vertex 0 receives u = 1, vertex 1 the zeros of v and w
     attr, grad_out = torch.zeros((2, 7), dtype=dtype), values.T.contiguous()
-    grad_attr = torch.zeros_like(attr)
+    grad_attr = torch.zeros_like(attr, dtype=torch.float64)
     tensors = {"attr": attr, "rast": rast, "tri": tri, "grad_out": grad_out, "grad_attr": grad_attr}
     params = InterpolateParams(
         **{name: tensor.data_ptr() for name, tensor in tensors.items()}, N=1, H=1, W=4, V=2, A=7, num_triangles=1
     )
     launch = emulation.EmulatedGpu(emulation_folder).launch
     launch_order_free(launch, "interpolate_bwd", launcher._SUFFIX[dtype], 4, params, (), (grad_attr,))
-    torch.testing.assert_close(grad_attr[0], expected, rtol=1e-9, atol=0, equal_nan=True)
+    torch.testing.assert_close(grad_attr[0], expected.double(), rtol=1e-9, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize("keep_facing", [False, True])
@@ -259,3 +259,23 @@ emulation.EmulatedGpu(Path({str(emulation_folder)!r})).launch("interpolate_bwd",
 
 def test_sizes_of_structs():
     assert ctypes.sizeof(OrderFreeSums) == 32 * 4 * 8 + 3 * 8
+
+
+@pytest.mark.parametrize("filter_mode", ["nearest", "linear", "linear-mipmap-linear"])
+@pytest.mark.parametrize("request_deterministic", [False, True], ids=["atomic", "deterministic"])
+def test_small_textures_are_summed_in_double(on_emulated_gpu, filter_mode, request_deterministic):
+    """Many pixels of unlike size on few texels: running sums of float32 would lose the small ones."""
+    size, gradients = (1, 40, 50), torch.full((1, 40, 50, 4), 1e-8)
+    gradients[:, 0, 0] = 1.0
+    tex, bias = torch.zeros((1, 2, 2, 4), requires_grad=True), torch.full(size, 0.5)
+    on_emulated_gpu()
+    torch.use_deterministic_algorithms(request_deterministic)
+    try:
+        uv = torch.full((*size, 2), 0.25)
+        glraster.texture(tex, uv, None, bias if "mipmap" in filter_mode else None, filter_mode=filter_mode).backward(
+            gradients
+        )
+    finally:
+        torch.use_deterministic_algorithms(False)
+    found = tex.grad.double().sum((0, 1, 2)) - 1
+    torch.testing.assert_close(found, torch.full((4,), 1999e-8, dtype=torch.float64), rtol=0, atol=2e-7)
