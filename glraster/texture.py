@@ -14,7 +14,7 @@ from .mipmap import MipStack, build_levels, build_levels_bwd, check_max_mip_leve
 __all__ = ["BOUNDARY_MODES", "gradient_copies", "new_gradient_sums", "sum_of_copies", "texture"]
 
 MAX_LEVELS = 32
-FEW_ADDITIONS = 256  # to each texel, on average: so many can be summed in float32
+FEW_ADDITIONS = 1024  # to each texel, on average: so many cost a sum of float32 at most 3e-5 of it
 BOUNDARY_MODES = ("wrap", "clamp", "zero", "cube")  # in the order of the kernel's Boundary
 FILTER_MODES = ("nearest", "linear", "linear-mipmap-nearest", "linear-mipmap-linear", "anisotropic")
 
