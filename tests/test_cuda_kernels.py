@@ -241,3 +241,23 @@ KERNELS.launch("interpolate_bwd", 1, attr=rest, rast=rast, tri=tri, grad_out=res
 
 def test_sizes_of_structs():
     assert ctypes.sizeof(OrderFreeSums) == 32 * 4 * 8 + 3 * 8
+
+
+@pytest.mark.parametrize("filter_mode", ["nearest", "linear", "linear-mipmap-linear"])
+@pytest.mark.parametrize("request_deterministic", [False, True], ids=["atomic", "deterministic"])
+def test_small_textures_are_summed_in_double(on_emulated_gpu, filter_mode, request_deterministic):
+    """Many pixels of unlike size on few texels: running sums of float32 would lose the small ones."""
+    size, gradients = (1, 40, 50), torch.full((1, 40, 50, 4), 1e-8)
+    gradients[:, 0, 0] = 1.0
+    tex, bias = torch.zeros((1, 2, 2, 4), requires_grad=True), torch.full(size, 0.5)
+    on_emulated_gpu()
+    torch.use_deterministic_algorithms(request_deterministic)
+    try:
+        uv = torch.full((*size, 2), 0.25)
+        glraster.texture(tex, uv, None, bias if "mipmap" in filter_mode else None, filter_mode=filter_mode).backward(
+            gradients
+        )
+    finally:
+        torch.use_deterministic_algorithms(False)
+    found = tex.grad.double().sum((0, 1, 2)) - 1
+    torch.testing.assert_close(found, torch.full((4,), 1999e-8, dtype=torch.float64), rtol=0, atol=2e-7)
