@@ -218,6 +218,12 @@ GLR_FUNC LinearGradient operator+(const LinearGradient& a, const LinearGradient&
   return {a.value + b.value, a.x + b.x, a.y + b.y};
 }
 
+// Short of T's infinity: positions near the least numbers of T have gradients beyond its largest.
+template <class T>
+GLR_FUNC double finite_gradient(double value) {
+  return sizeof(T) == 4 ? clamp(value, -0x1p100, 0x1p100) : value;
+}
+
 template <class T>
 GLR_KERNEL barycentrics_bwd(const BarycentricsParams<T>& p) {
   const VisibleTriangle triangle_at{p.ids, p.id_stride};
@@ -238,9 +244,9 @@ GLR_KERNEL barycentrics_bwd(const BarycentricsParams<T>& p) {
     const LaneRun lanes = lanes_of(run);
     for (int k = 0; k < 3; ++k) {
       double* target = p.grad_pos + image + index[k] * 4;
-      add_over_lanes(lanes, target, grad[k].x);
-      add_over_lanes(lanes, target + 1, grad[k].y);
-      add_over_lanes(lanes, target + 3, grad[k].w);
+      add_over_lanes(lanes, target, finite_gradient<T>(grad[k].x));
+      add_over_lanes(lanes, target + 1, finite_gradient<T>(grad[k].y));
+      add_over_lanes(lanes, target + 3, finite_gradient<T>(grad[k].w));
     }
   }
 }

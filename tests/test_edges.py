@@ -126,7 +126,7 @@ def test_top_of_a_box_at_eye_height(glctx, device, dtype):
     angles = 2 * np.pi * np.arange(150) / 150
     eyes = [(4 * np.sin(a), 0, 4 * np.cos(a)) for a in angles]
     pos = project(BOX, [look(eye, (0.3 * np.cos(a), 1, -0.3 * np.sin(a))) for eye, a in zip(eyes, angles, strict=True)])
-    top = (BOX[:, 1][BOX_TRI.long()] == 0).all(1).nonzero().flatten()
+    top = torch.tensor((BOX[:, 1][BOX_TRI.numpy()] == 0).all(1)).nonzero().flatten()
     pos = pos.to(device, dtype).requires_grad_()
     rast, _ = rasterize(glctx, pos, BOX_TRI.to(device), (65, 65))
     assert not torch.isin(reference.decode_id(rast[..., 3].cpu()), top).any() and (rast[..., 3] > 0).any()
@@ -154,18 +154,17 @@ def slivers(seed: int, count: int, behind_eye: bool) -> tuple[torch.Tensor, torc
 def test_slivers_stay_between_their_corners(glctx, device, dtype, behind_eye):
     pos, tri = slivers(1, 3000, behind_eye)
     pos = pos[0].to(device, dtype)
-    ranges = torch.stack([torch.arange(3000), torch.ones(3000)], 1).int()
-    rast, rast_db = rasterize(glctx, pos, tri.to(device), (16, 16), ranges)
+    rast, rast_db = rasterize(glctx, pos[None], tri.to(device), (128, 128))
     seen = rast[..., 3] > 0
     u, v = rast[..., 0].double(), rast[..., 1].double()
-    assert seen.sum() > 50 and rast.isfinite().all() and rast_db.isfinite().all()
+    assert seen.sum() > 20 and rast.isfinite().all() and rast_db.isfinite().all()
     for weight in (u, v, 1 - u - v, 1 - v - u, (1 - rast[..., 0] - rast[..., 1]), (1 - rast[..., 1] - rast[..., 0])):
         assert weight.min() >= 0 and weight.max() <= 1
     corners = pos.double().cpu()[tri.long()]
     nearest, farthest = (limit.clamp(-1, 1) for limit in reference._depth_limits(corners[..., 2], corners[..., 3]))
-    depth, image = rast[..., 2].double().cpu()[seen.cpu()], seen.cpu().nonzero()[:, 0]
+    depth, shown = rast[..., 2].double().cpu()[seen.cpu()], reference.decode_id(rast[..., 3].cpu())[seen.cpu()]
     rounding = torch.finfo(dtype).eps
-    assert (depth >= nearest[image] - rounding).all() and (depth <= farthest[image] + rounding).all()
+    assert (depth >= nearest[shown] - rounding).all() and (depth <= farthest[shown] + rounding).all()
 
 
 def test_depth_of_slivers_is_clamped_where_surfaces_are_compared(device):
