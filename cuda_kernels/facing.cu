@@ -1,4 +1,4 @@
-// Which triangles draw nothing, although their corners are finite: the same decision for every way to rasterize.
+// Which triangles draw nothing: the same decision for every way to rasterize.
 #include "common/facing.cuh"
 
 #include "common/triangle_id.cuh"
@@ -7,7 +7,7 @@ template <class T>
 struct FacingParams {
   const T* pos;        // [N, V, 4] clip space
   const int32_t* tri;  // [T, 3]
-  int32_t* unseen;     // [N, T] 0: may be seen, 1: edge-on to rounding, 2: no area
+  int32_t* unseen;     // [N, T] 0: may be seen, 1: edge-on to rounding, 2: no area, 3: a corner does not exist or is not finite
   int64_t N, V, num_triangles;
 };
 
@@ -21,7 +21,7 @@ GLR_FUNC int32_t unseen_because(const T* pos, const VertexIndices& v) {
     x[i] = corner.x, y[i] = corner.y, z[i] = corner.z, w[i] = corner.w;
     finite &= isfinite(x[i]) && isfinite(y[i]) && isfinite(z[i]) && isfinite(w[i]);
   }
-  if (!finite) return 0;  // other checks are for those
+  if (!finite) return 3;
   const Facing facing = facing_of<T>(x, y, z, w);
   return facing == Facing::kNoArea ? 2 : facing == Facing::kEdgeOn ? 1 : 0;
 }
@@ -32,7 +32,7 @@ GLR_KERNEL facing_find(const FacingParams<T>& p) {
     const int64_t image = i / p.num_triangles;
     VertexIndices v;
     const bool exists = load_triangle(p.tri, p.num_triangles, p.V, int32_t(i - image * p.num_triangles), &v);
-    p.unseen[i] = exists ? unseen_because(p.pos + image * p.V * 4, v) : 0;
+    p.unseen[i] = exists ? unseen_because(p.pos + image * p.V * 4, v) : 3;
   }
 }
 GLR_EXPORT(facing_find, FacingParams)

@@ -260,7 +260,7 @@ class OpenGLRasterizer(RasterizeContext):
         if ids.numel():
             pos = scene.pos.float()
             tri = order_corners(pos if pos.ndim == 2 else pos[0], scene.tri, keep_facing=scene.cull != "none")
-            tri, dropped = drop_unseen(scene.pos, scene.tri, tri)
+            pos, tri, dropped = drop_unseen(scene.pos, scene.tri, tri)
             before = None if behind is None else behind.ids
             self._pass.draw(pos, tri, shape[1:], scene.ranges, ids, scene.cull, behind=before, dropped=dropped)
         return Visibility(ids)

@@ -47,16 +47,6 @@ class CudaTransfer(HostTransfer):
             renderer = GL.glGetString(GL.GL_RENDERER).decode()
             raise CudaError(f"OpenGL draws on {renderer}, which is not cuda:{device_index}")
 
-    def repair(self, pos: torch.Tensor, tri: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
-        """Replaces bad indices and positions, without asking the GPU whether there are any.
-
-        A triangle with an index out of range gets one vertex three times. A vertex that is not finite becomes the zero
-        vector, with which a triangle has no area: (A, B, 0) covers the points of the segment AB.
-        """
-        outside = ((tri < 0) | (tri >= pos.shape[-2])).any(-1, keepdim=True)
-        finite = pos.isfinite().all(-1, keepdim=True)
-        return torch.where(finite, pos, 0), torch.where(outside, 0, tri), None
-
     def upload(self, contents: Iterable[tuple[Buffer, torch.Tensor]]) -> None:
         mapped = []
         for buffer, tensor in contents:

@@ -1,7 +1,6 @@
 """Between tensors in host memory and OpenGL's buffers and textures."""
 
 import ctypes
-import math
 from collections.abc import Iterable
 
 import torch
@@ -16,14 +15,6 @@ TexelKind = tuple[int, int, int]  # internal format, and the format and type of 
 
 class HostTransfer:
     """Copies to and from CPU tensors. `CudaTransfer` does the same for tensors on a GPU."""
-
-    def repair(self, pos: torch.Tensor, tri: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Looks for triangles with an index out of range or a position that is not finite.
-
-        Returns:
-            pos and tri; and where such triangles are, which the caller must replace: bool [N, T] or [T]; None: nowhere.
-        """
-        return pos, tri, _bad_triangles(pos, tri)
 
     def upload(self, contents: Iterable[tuple[Buffer, torch.Tensor]]) -> None:
         """Fills buffers."""
@@ -54,13 +45,3 @@ class HostTransfer:
 def _address(tensor: torch.Tensor) -> ctypes.c_void_p:
     assert tensor.is_contiguous() and tensor.device.type == "cpu"
     return ctypes.c_void_p(tensor.data_ptr())
-
-
-def _bad_triangles(pos: torch.Tensor, tri: torch.Tensor) -> torch.Tensor | None:
-    positions, indices = pos.numpy(), tri.numpy()  # NumPy's minimum is many times faster than PyTorch's
-    extremes = (positions.min(), positions.max()) if positions.size else (0.0,)  # NaN if there is one
-    if all(map(math.isfinite, extremes)) and indices.min() >= 0 and indices.max() < pos.shape[-2]:
-        return None
-    outside = (tri < 0) | (tri >= pos.shape[-2])
-    corners = torch.where(outside, 0, tri).long()
-    return outside.any(-1) | (~pos.isfinite().all(-1))[..., corners].any(-1)

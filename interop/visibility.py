@@ -98,7 +98,7 @@ class VisibilityPass:
 
         Args:
             pos: [N, V, 4], or [V, 4] with `ranges`; float32.
-            tri: [T, 3] int32.
+            tri: [T, 3] int32; every vertex exists and is finite, but for those of `dropped` triangles.
             resolution: (height, width).
             ranges: [N, 2] int32 on the CPU, each image's first triangle and count; or None.
             out: [N, H, W], contiguous. int32: receives ids, -1 for none. int64: receives keys for depth peeling, the
@@ -106,7 +106,7 @@ class VisibilityPass:
             cull: 'none', 'back' or 'front'.
             behind: keys of an earlier call, unchanged since. Only what lies behind them, pixel by pixel, is drawn; the
                 other arguments must be the same. Needs an int64 `out`.
-            dropped: bool [N, T], triangles that are not drawn in some of the images.
+            dropped: bool [N, T], triangles that are not drawn in some of the images; not with `ranges`.
 
         Raises:
             RuntimeError: the context is closed, held by another thread or from before a fork; or OpenGL failed. The
@@ -119,14 +119,11 @@ class VisibilityPass:
             try:
                 GL.glBindVertexArray(self._vertex_array)
                 self._set_culling(cull)
-                pos, tri, bad = self._transfer.repair(pos, tri)
-                if dropped is not None:
-                    bad = dropped if bad is None else bad | dropped
-                copies = bad is not None and ranges is None
+                copies = dropped is not None
                 layers, tile = self._part_size(resolution, pos, tri, BYTES_PER_PIXEL[_kind_of(out)], copies)
                 for start in range(0, len(out), layers):
                     images = slice(start, min(start + layers, len(out)))
-                    self._upload(**_draw_commands(pos, tri, ranges, images, bad))
+                    self._upload(**_draw_commands(pos, tri, ranges, images, dropped))
                     self._draw_tiles(out, behind, images, tile)
                 self._transfer.finish()
             except GLErrors as error:  # PyOpenGL asks after every call, so none stays behind
@@ -254,14 +251,14 @@ def _read_into(read, view: torch.Tensor) -> None:
         view.copy_(whole)
 
 
-def _draw_commands(pos, tri, ranges, images: slice, bad: torch.Tensor | None) -> dict[str, torch.Tensor]:
+def _draw_commands(pos, tri, ranges, images: slice, dropped: torch.Tensor | None) -> dict[str, torch.Tensor]:
     """The contents of the buffers for a part of the minibatch.
 
     Returns:
         pos [n V or V, 4]; tri; first [n], the id of each image's first triangle; draws [n, 5], the indirect commands.
     """
     n, V, T = images.stop - images.start, pos.shape[-2], tri.shape[0]
-    numbers = torch.arange(n, device="cpu")  # as `ranges` and `bad` are
+    numbers = torch.arange(n, device="cpu")  # as `ranges` are
     zeros = torch.zeros_like(numbers)
     first, count, base, first_index = zeros, zeros + T, numbers * V, zeros
     if ranges is None:
@@ -269,10 +266,8 @@ def _draw_commands(pos, tri, ranges, images: slice, bad: torch.Tensor | None) ->
     else:
         first, count = ranges[images].long().unbind(1)
         base, first_index = zeros, first * 3
-    if bad is not None:  # bad triangles become triangles without area, at the price of a copy
-        pos = pos.where(pos.isfinite(), 0)
-        if ranges is None:
-            bad, first_index = bad[images], numbers * (3 * T)
-        tri = torch.where(bad[..., None], 0, tri)
+    if dropped is not None:  # they become triangles without area, at the price of a copy of tri for every image
+        first_index = numbers * (3 * T)
+        tri = torch.where(dropped[images][..., None], 0, tri)
     draws = torch.stack([count * 3, zeros + 1, first_index, base, numbers], 1)
     return {"pos": pos.contiguous(), "tri": tri.contiguous(), "first": first.int(), "draws": draws.int()}

@@ -170,6 +170,7 @@ def render() -> None:
 
 def graphics() -> None:
     """OpenGL's results reach tensors by mapping, equal to those that are read back; nothing stays registered."""
+    from glraster.facing import drop_unseen
     from glraster.interop import cuda_gl
     from glraster.interop.visibility import VisibilityPass
 
@@ -182,14 +183,15 @@ def graphics() -> None:
             super().upload([(buffer, on_gpu(tensor)) for buffer, tensor in contents[:2]] + contents[2:])
 
     def layers(made: VisibilityPass, pos, tri, size) -> list[torch.Tensor]:
+        pos, tri, dropped = drop_unseen(pos, tri, tri)
         found = [torch.empty((len(pos), *size), dtype=torch.int32)]
-        made.draw(pos, tri, size, None, found[0])
+        made.draw(pos, tri, size, None, found[0], dropped=dropped)
         for _ in range(3):
             keys = torch.empty((len(pos), *size), dtype=torch.int64)
             behind = found[-1] if len(found) > 1 else None
             if len(found) == 3:  # so that the layer before goes back to OpenGL
                 behind = behind.clone()
-            made.draw(pos, tri, size, None, keys, behind=behind)
+            made.draw(pos, tri, size, None, keys, behind=behind, dropped=dropped)
             found.append(keys)
         return found
 
