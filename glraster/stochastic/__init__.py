@@ -1,6 +1,6 @@
 """Stochastic gradient estimation: gradients of any renderer from pairs of perturbed pictures.
 
-`stochastic_grad` works in PyTorch. The optimizer works in OpenGL and needs moderngl: pip install 'glraster[stochastic]'.
+`stochastic_grad` works in PyTorch. The optimizer works in OpenGL: pip install 'glraster[stochastic]'.
 """
 
 import importlib

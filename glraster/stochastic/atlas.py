@@ -86,4 +86,5 @@ class Atlas:
 
     def release(self) -> None:
         """Gives its memory back."""
+        self.device.idle.use()
         self.device.drop(*self._items)

@@ -116,7 +116,7 @@ class TexelCredit(Credit):
 
 
 def transposed(starts: np.ndarray, columns: np.ndarray, num_columns: int) -> tuple[np.ndarray, np.ndarray]:
-    """The lists of a table the other way round: for each column the rows that have it, each once, in ascending order."""
+    """The lists of a table the other way round: for each column the rows that have it, each once, ascending."""
     of_row = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
     pairs = np.unique(np.stack([columns.astype(np.int64), of_row], 1), axis=0)
     counts = np.bincount(pairs[:, 0], minlength=num_columns)

@@ -35,6 +35,9 @@ class Device:
         self.context = HeadlessContext(version=(4, 3), extensions=()) if context is None else context
         self.precision = precision
         self.float_type, self.image_format = {"half": ("f2", "rgba16f"), "single": ("f4", "rgba32f")}[precision]
+        self.no_vertices: dict = {}
+        self._programs: dict = {}
+        self._kept: set = set()
         with self.context:
             # The latest wrapper would become moderngl's default for everyone else in this process.
             before = moderngl._store.default_context
@@ -43,10 +46,8 @@ class Device:
             self.max_texture_size = int(GL.glGetIntegerv(GL.GL_MAX_TEXTURE_SIZE))
             self.max_layers = int(GL.glGetIntegerv(GL.GL_MAX_ARRAY_TEXTURE_LAYERS))
             self.max_buffer = int(GL.glGetIntegerv(GL.GL_MAX_SHADER_STORAGE_BLOCK_SIZE)) & 0xFFFFFFFF
-            self.no_vertices = {}
-        self._programs: dict = {}
-        self._kept: set = set()
-
+            # Bound where nothing is drawn: moderngl binds the latest framebuffer again, which must not be freed.
+            self.idle = self.keep(self.gl.framebuffer([self.keep(self.gl.texture((1, 1), 1))]))
     def __enter__(self) -> "Device":
         self.context.__enter__()
         return self
@@ -55,6 +56,7 @@ class Device:
         for index in range(_CLIP_DISTANCES):
             self.gl.disable_direct(GL.GL_CLIP_DISTANCE0 + index)
         self.gl.disable(moderngl.BLEND)
+        self.idle.use()
         GL.glBindFramebuffer(GL.GL_FRAMEBUFFER, 0)
         self.context.__exit__(*error)
 
@@ -73,19 +75,19 @@ class Device:
         """The compute shader of one file, compiled once."""
         key = (name, *defines)
         if key not in self._programs:
-            text, names = compose(shipped(name), defines)
+            names = ["glraster"]
+            text = compose(shipped(name), defines, names)
             self._programs[key] = Pass(self, _compiled(names, lambda: self.gl.compute_shader(text)))
         return self._programs[key]
 
     def draw(self, vertex: Sequence[Source], fragment: Sequence[Source], *defines: str) -> "Pass":
         """The program of a vertex and a fragment shader."""
-        text, names = compose(fragment, defines)
-        vertex_text, vertex_names = compose(vertex, defines)
-        count = len(names)
-        for number in reversed(range(len(vertex_names))):  # numbers that differ from those of the fragment shader
-            vertex_text = _renumbered(vertex_text, number, number + count)
-        build = lambda: self.gl.program(vertex_shader=vertex_text, fragment_shader=text)  # noqa: E731
-        return Pass(self, _compiled(names + vertex_names, build))
+        names = ["glraster"]
+        shaders = {
+            "vertex_shader": compose(vertex, defines, names),
+            "fragment_shader": compose(fragment, defines, names),
+        }
+        return Pass(self, _compiled(names, lambda: self.gl.program(**shaders)))
 
     def buffer(self, content: np.ndarray | int, what: str = "a buffer") -> moderngl.Buffer:
         """A storage buffer with the array's bytes, or of so many bytes, all zero.
@@ -205,11 +207,3 @@ def _compiled(names: Sequence[str], build):
         return build()
     except moderngl.Error as error:
         raise RuntimeError(f"the OpenGL driver rejects a shader: {named_errors(str(error), names)}") from None
-
-
-def _renumbered(text: str, old: int, new: int) -> str:
-    lines = text.split("\n")
-    for index, line in enumerate(lines):
-        if line.startswith("#line ") and line.endswith(f" {old}"):
-            lines[index] = line[: -len(f" {old}")] + f" {new}"
-    return "\n".join(lines)

@@ -233,6 +233,7 @@ class StochasticOptimizer:
                 program.set(frame.buffers(), textures, channels=views.channels, **frame.uniforms())
                 program.triangles(frame.slots)
                 sums.append(frame.atlas.read(out, np.float32, 1)[:count].sum(dtype=np.float64))
+                self._device.idle.use()
                 target.release()
                 out.release()
         return float(sum(sums) / (views.count * views.height * views.width))

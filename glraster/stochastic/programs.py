@@ -14,6 +14,8 @@ _VERSION = re.compile(r"^\s*#\s*version\b")
 # Mesa '1:12(3): error', NVIDIA '1(12) : error', AMD and Intel 'ERROR: 1:12: '.
 _PLACE = re.compile(r"^(ERROR: |WARNING: )?(\d+)([:(])(\d+)", re.MULTILINE)
 
+_LINES = 100_000  # to a file: line 7 of file 2 is compiled as line 200007, since Mesa forgets the number of a file
+
 Source = tuple[str, str]  # a name for messages, and GLSL
 
 
@@ -35,18 +37,20 @@ def own(path: str | Path) -> Source:
     return str(path), Path(path).read_text()
 
 
-def compose(sources: Sequence[Source], defines: Sequence[str] = ()) -> tuple[str, list[str]]:
+def compose(sources: Sequence[Source], defines: Sequence[str], names: list[str]) -> str:
     """One shader from several sources, which may have `#include "stochastic/FILE"` lines; a file is included once.
 
-    Returns:
-        The GLSL, in which #line directives number the files; and the names of the files, by number.
+    Args:
+        sources: the parts, in order.
+        defines: macros to define before.
+        names: the names of the files are appended; a file's place in this list is in the line numbers of its errors.
     """
-    lines, names, included = ["#version 430", *(f"#define {macro}" for macro in defines)], ["glraster"], set()
+    lines, included = ["#version 430", *(f"#define {macro}" for macro in defines)], set()
 
     def append(name: str, text: str) -> None:
+        first = len(names) * _LINES
         names.append(name)
-        number = len(names) - 1
-        lines.append(f"#line 1 {number}")
+        lines.append(f"#line {first + 1}")
         for index, line in enumerate(text.splitlines(), 1):
             include = _INCLUDE.match(line)
             if include is None:
@@ -54,20 +58,20 @@ def compose(sources: Sequence[Source], defines: Sequence[str] = ()) -> tuple[str
             elif include[1] not in included:
                 included.add(include[1])
                 append(include[1].removeprefix(_FOLDER), load_shader(include[1]))
-                lines.append(f"#line {index + 1} {number}")
+                lines.append(f"#line {first + index + 1}")
             else:
                 lines.append("")
 
     for source in sources:
         append(*source)
-    return "\n".join(lines) + "\n", names
+    return "\n".join(lines) + "\n"
 
 
 def named_errors(log: str, names: Sequence[str]) -> str:
-    """A compiler's log with the names of the files in place of their numbers."""
+    """A compiler's log with the names of the files, and the lines in them."""
 
     def named(match: re.Match) -> str:
-        number = int(match[2])
-        return f"{match[1] or ''}{names[number] if number < len(names) else number}{match[3]}{match[4]}"
+        file, line = divmod(int(match[4]), _LINES)
+        return f"{match[1] or ''}{names[file]}{match[3]}{line}" if file < len(names) else match[0]
 
     return _PLACE.sub(named, log).strip()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["ParameterState", "pcg"]
 
 EDGE_PART = 0.25  # no perturbation of a vertex is larger than this part of its shortest edge
+_LARGEST = 3e38  # a float32 for infinity
 _TEXTURES = ("texel", "background")
 _FILTERS = {"nearest": moderngl.NEAREST, "linear": moderngl.LINEAR}
 
@@ -125,8 +126,8 @@ class ParameterState:
             "rate": rate,
             "beta1": beta1,
             "beta2": beta2,
-            "low": _limit(parameter.low),
-            "high": _limit(parameter.high),
+            "low": max(-_LARGEST, parameter.low),
+            "high": min(_LARGEST, parameter.high),
         }
         if self._smoothing is not None:
             self._smoothed_update(frame, seed, options)
@@ -163,7 +164,3 @@ class ParameterState:
     def read(self, buffer: moderngl.Buffer, dtype=np.float32) -> np.ndarray:
         count = self.parameter.value.size
         return np.frombuffer(buffer.read(), dtype)[:count].reshape(self.parameter.value.shape).copy()
-
-
-def _limit(value: float) -> float:
-    return max(-3e38, min(3e38, value))

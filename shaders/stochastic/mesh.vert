@@ -6,7 +6,7 @@
 
 flat out int glr_slot;
 #ifdef WRITES_UV
-out vec2 glr_uv;
+out vec2 glr_surface_uv;
 #endif
 out float gl_ClipDistance[4];
 
@@ -23,6 +23,6 @@ void main() {
     gl_ClipDistance[3] = place.w + place.y;
     gl_Position = into_tile(place, slot);
 #ifdef WRITES_UV
-    glr_uv = uv;
+    glr_surface_uv = uv;
 #endif
 }
