@@ -41,13 +41,17 @@ class Device:
         with self.context:
             # The latest wrapper would become moderngl's default for everyone else in this process.
             before = moderngl._store.default_context
+            GL.glBindFramebuffer(GL.GL_FRAMEBUFFER, 0)
             self.gl = moderngl.create_context(require=430, context=_Loader())
             moderngl._store.default_context = before
+            while GL.glGetError() != GL.GL_NO_ERROR:
+                pass  # moderngl asks for more than OpenGL 4.3 knows
             self.max_texture_size = int(GL.glGetIntegerv(GL.GL_MAX_TEXTURE_SIZE))
             self.max_layers = int(GL.glGetIntegerv(GL.GL_MAX_ARRAY_TEXTURE_LAYERS))
             self.max_buffer = int(GL.glGetIntegerv(GL.GL_MAX_SHADER_STORAGE_BLOCK_SIZE)) & 0xFFFFFFFF
             # Bound where nothing is drawn: moderngl binds the latest framebuffer again, which must not be freed.
             self.idle = self.keep(self.gl.framebuffer([self.keep(self.gl.texture((1, 1), 1))]))
+
     def __enter__(self) -> "Device":
         self.context.__enter__()
         return self

@@ -6,7 +6,7 @@ uniform float scale;
 layout(std430) coherent buffer Sums { int sums[]; };  // [pairs, rows]
 
 int to_fixed(float value) {
-    if (!(abs(value) < 3e38)) {
+    if ((floatBitsToUint(value) & 0x7f800000u) == 0x7f800000u) {  // compilers take comparisons with NaN lightly
         fail(NOT_FINITE);
         return 0;
     }
