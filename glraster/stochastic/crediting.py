@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from .device import Device
     from .views import Views
 
-__all__ = ["Credit", "RowCredit", "TexelCredit", "transposed"]
+__all__ = ["Credit", "RowCredit", "SceneCredit", "TexelCredit", "transposed"]
 
+_BINS = 64  # parts of the sum over a whole picture
 PRIMITIVE_SCALE, TEXEL_SCALE = 2.0**16, 2.0**22  # of the fixed point: sums over many pixels, or over few
 
 
@@ -84,6 +85,23 @@ class RowCredit(Credit):
         self._sums.append(self.buffers["Agreed"])
         self.uniforms["primitives"] = primitives
         self._pass = device.draw(shipped("pairs.vert"), [*loss, *shipped("credit_rows.frag")])
+
+
+class SceneCredit(Credit):
+    """Credits every pixel that shows a surface to the one row of parameters of the whole scene."""
+
+    defines = ("PRIMITIVES",)
+
+    def __init__(self, device: "Device", num_pairs: int, loss: Sequence[Source], scale: float | None):
+        super().__init__(device, 1, num_pairs, scale or PRIMITIVE_SCALE)
+        self.buffers |= {
+            "Agreed": device.buffer(4 * num_pairs * _BINS),
+            "PrimitiveStarts": device.buffer(np.array([0, _BINS], np.int32)),
+            "PrimitivesOf": device.buffer(np.arange(_BINS, dtype=np.int32)),
+        }
+        self._sums.append(self.buffers["Agreed"])
+        self.uniforms["primitives"] = _BINS
+        self._pass = device.draw(shipped("pairs.vert"), [*loss, *shipped("credit_scene.frag")], f"BINS {_BINS}")
 
 
 class TexelCredit(Credit):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import moderngl
 import numpy as np
 
-from .crediting import Credit, RowCredit, TexelCredit
+from .crediting import Credit, RowCredit, SceneCredit, TexelCredit
 from .frame import Frame
 from .parameters import Parameter, to_array
 from .programs import Source, own, shipped
@@ -144,6 +144,9 @@ class MeshScene:
                 options = parameter.texture_size, parameter.footprint, parameter.credit == "background"
                 key = (*options, not moves)
                 make = lambda: TexelCredit(device, *key, num_pairs, loss, scale)  # noqa: B023, E731
+            elif parameter.credit == "scene":
+                key = ("scene",)
+                make = lambda: SceneCredit(device, num_pairs, loss, scale)  # noqa: E731
             else:
                 key = (parameter.credit, parameter.rows)
                 table = self._table(parameter.credit)
@@ -160,7 +163,7 @@ class MeshScene:
             return np.arange(0, 3 * T + 1, 3), self.triangles.ravel()
         if credit == "control":
             return self.subdivision.controls_of_triangles()
-        return np.arange(T + 1), np.arange(T) if credit == "primitive" else np.zeros(T, np.int64)
+        return np.arange(T + 1), np.arange(T)
 
     def _build(self, device: "Device", states: Sequence[ParameterState]) -> None:
         components = {name: array.shape[1] for name, array in self.attributes.items()}
