@@ -11,13 +11,23 @@ from .estimator import stochastic_grad
 __all__ = [
     "MeshScene",
     "Parameter",
+    "SplatScene",
     "StochasticOptimizer",
+    "VolumeScene",
+    "loop_subdivision",
     "stochastic_grad",
     "texel_credit",
     "vertex_credit",
 ]
 
-_OPENGL = {"MeshScene": "mesh_scene", "Parameter": "parameters", "StochasticOptimizer": "optimizer"}
+_OPENGL = {
+    "MeshScene": "mesh_scene",
+    "Parameter": "parameters",
+    "SplatScene": "splat_scene",
+    "StochasticOptimizer": "optimizer",
+    "VolumeScene": "volume_scene",
+    "loop_subdivision": "subdivision",
+}
 
 
 def __getattr__(name: str):

@@ -1,5 +1,6 @@
 """The optimizer: perturb, render both signs, credit, step; all of it in OpenGL."""
 
+import time
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -116,8 +117,12 @@ class StochasticOptimizer:
                 self._views.release()
             self._views = views
 
-    def step(self, cameras: object = None, targets: object = None) -> None:
+    def step(self, cameras: object = None, targets: object = None, *, timings: dict[str, float] | None = None) -> None:
         """Takes one step with some of the views that `set_views` took, or with these, as many as a step renders.
+
+        Args:
+            cameras, targets: see `set_views`.
+            timings: the seconds that each pass takes are added here, by name; this waits after every pass.
 
         Raises:
             RuntimeError: a colour was not finite, or a sum overflowed, now or in one of the latest `check_every` steps.
@@ -126,31 +131,36 @@ class StochasticOptimizer:
         """
         if cameras is not None:
             self.set_views(cameras, targets)
+        clock = _Clock(self._device, timings)
         with self._device:
-            frame = self._accumulate()
+            frame = self._accumulate(clock)
             for state in self._states:
                 state.update(frame, self.seed)
+            clock.lap("update")
             self.steps += 1
             if self.steps % self._check_every == 0:
                 self._check_status()
 
-    def _accumulate(self) -> Frame:
+    def _accumulate(self, clock: "_Clock") -> Frame:
         """Perturbs, renders and credits."""
         views = self._required_views()
         frame = self._frame(2, self._views_per_step * self._pairs, (views.height, views.width), views.cameras)
         chosen = chosen_views(self.seed, self.steps, self._views_per_step, views.count)
         moves = np.random.default_rng((self.seed, self.steps, 1)).uniform(-0.5, 0.5, (frame.num_pairs, 2))
         frame.choose(np.repeat(chosen, self._pairs), self.jitter * moves)
-        for credit in self._credits:
-            credit.clear()
+        clock.start()
         for state in self._states:
             state.perturb(frame, self.seed)
+        clock.lap("perturb")
         self.scene.draw(frame)
         self._device.gl.memory_barrier()
+        clock.lap("render")
         frame.atlas.begin_pass()
         for credit in self._credits:
+            credit.clear()
             credit.accumulate(frame, views)
         self._device.gl.memory_barrier()
+        clock.lap("credit")
         return frame
 
     def _required_views(self) -> Views:
@@ -179,7 +189,7 @@ class StochasticOptimizer:
             RuntimeError, ValueError: see `step`.
         """
         with self._device:
-            frame = self._accumulate()
+            frame = self._accumulate(_Clock(self._device, None))
             found = {s.parameter.name: s.read(s.gradient(frame, self.seed)) for s in self._states}
             self._check_status()
         return found
@@ -296,6 +306,25 @@ class StochasticOptimizer:
 
     def __exit__(self, *_) -> None:
         self.close()
+
+
+class _Clock:
+    """Adds up what passes take, if that is wanted."""
+
+    def __init__(self, device: Device, timings: dict[str, float] | None):
+        self._device, self._timings = device, timings
+
+    def start(self) -> None:
+        if self._timings is not None:
+            self._device.gl.finish()
+            self._before = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        if self._timings is not None:
+            self._device.gl.finish()
+            now = time.perf_counter()
+            self._timings[name] = self._timings.get(name, 0.0) + now - self._before
+            self._before = now
 
 
 def _check(parameters: list, views: int, pairs: int, precision: str, check_every: int) -> None:
