@@ -1,6 +1,7 @@
 """What a step renders into: every picture in a tile of one atlas, with its colours, ids and texture coordinates."""
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import moderngl
@@ -45,10 +46,20 @@ class Atlas:
             texture.filter = (moderngl.NEAREST, moderngl.NEAREST)
         self._depth = gl.depth_renderbuffer(self.size)
         self.framebuffer = gl.framebuffer([self.color, self.ids, self.uvs], self._depth)
+        self._color_alone = gl.framebuffer([self.color])
         # What passes over one picture draw to; nothing is written there.
         self._nothing = gl.texture((width, height), 1, dtype="f1")
         self._pass = gl.framebuffer([self._nothing])
-        self._items = self.framebuffer, self._pass, self._nothing, self.color, self.ids, self.uvs, self._depth
+        self._items = (
+            self.framebuffer,
+            self._color_alone,
+            self._pass,
+            self._nothing,
+            self.color,
+            self.ids,
+            self.uvs,
+            self._depth,
+        )
         for item in self._items:
             device.keep(item)
 
@@ -59,6 +70,15 @@ class Atlas:
         GL.glColorMask(True, True, True, True)
         GL.glDepthMask(True)
         GL.glClearBufferfv(GL.GL_DEPTH, 0, np.ones(1, "f4"))
+        self.device.clip_to_tiles(True)
+
+    def begin_color(self, background: Sequence[float]) -> None:
+        """Draws to its colours alone from now on, without depth, over a background."""
+        self._color_alone.use()
+        self.device.gl.viewport = (0, 0, *self.size)
+        GL.glColorMask(True, True, True, True)
+        GL.glClearBufferfv(GL.GL_COLOR, 0, np.array(background, "f4"))
+        self.device.gl.disable(moderngl.DEPTH_TEST | moderngl.BLEND | moderngl.CULL_FACE)
         self.device.clip_to_tiles(True)
 
     def begin_pass(self) -> None:

@@ -36,11 +36,11 @@ class Credit:
         self.uniforms: dict = {"rows": rows}
         self._sums = [self.buffers["Sums"]]
 
-    def accumulate(self, frame: Frame, views: "Views") -> None:
-        """Adds what the frame's pairs show; its atlas is bound for passes."""
+    def accumulate(self, frame: Frame, views: "Views", **more) -> None:
+        """Adds what the frame's pairs show; its atlas is bound for passes. `more` are uniforms of the pass."""
         atlas = frame.atlas
         textures = {"color": atlas.color, "ids": atlas.ids, "uvs": atlas.uvs, "targets": views.targets}
-        uniforms = frame.uniforms() | self.uniforms | {"scale": self.scale, "channels": views.channels}
+        uniforms = frame.uniforms() | self.uniforms | {"scale": self.scale, "channels": views.channels} | more
         self._pass.set(frame.buffers() | self.buffers, textures, **uniforms)
         self._pass.triangles(frame.num_pairs)
 

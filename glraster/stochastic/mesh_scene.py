@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .device import Device
     from .subdivision import Subdivision
 
-__all__ = ["MeshScene"]
+__all__ = ["MeshScene", "attribute_macros"]
 
 SHADERS = {"flat": "flat.frag", "albedo": "albedo.frag", "vertex_color": "vertex_color.frag"}
 _TYPES = {1: "float", 2: "vec2", 3: "vec3", 4: "vec4"}
@@ -75,7 +75,7 @@ class MeshScene:
         by_name = {p.name: p for p in parameters}
         kinds = {p.credit for p in parameters}
         if "voxel" in kinds:
-            raise ValueError("StochasticOptimizer(): credit 'voxel' needs a VolumeScene")
+            raise ValueError("StochasticOptimizer(): credit 'voxel' needs a VolumeScene, got a MeshScene")
         for name in by_name.keys() & self.attributes.keys():
             raise ValueError(f"StochasticOptimizer(): {name!r} is both a parameter and a fixed attribute")
         position, need = by_name.get("position"), "control" if self.subdivision is not None else "vertex"
@@ -171,12 +171,14 @@ class MeshScene:
         components.setdefault("position", 3)
         attributes: list[Source] = []
         for name, count in components.items():
-            attributes += shipped("vertex_attribute.glsl", _macros(name, count) | {"WRITE": f"glr_write_{name}"})
+            attributes += shipped(
+                "vertex_attribute.glsl", attribute_macros(name, count) | {"WRITE": f"glr_write_{name}"}
+            )
         calls = " ".join(f"glr_write_{name}(slot);" for name in components)
         parameters: list[Source] = []
         for state in states:
             name, kind = state.parameter.name, state.parameter.credit
-            macros = _macros(name, state.parameter.components)
+            macros = attribute_macros(name, state.parameter.components)
             if kind in ("texel", "background"):
                 macros["CHANNELS"] = _CHANNELS[state.parameter.components]
                 parameters += shipped("texture_parameter.glsl", macros)
@@ -230,7 +232,7 @@ class MeshScene:
         return self._refined, self.subdivision.num_vertices if frame.copies == 2 else 0
 
 
-def _macros(name: str, components: int) -> dict[str, object]:
-    """What vertex_attribute.glsl, row_parameter.glsl and texture_parameter.glsl call things."""
+def attribute_macros(name: str, components: int) -> dict[str, object]:
+    """What vertex_attribute.glsl and its like call the things of one attribute or parameter."""
     own_names = {"BLOCK": f"glr_{name}_block", "STORAGE": f"glr_{name}", "STRIDE": f"glr_{name}_stride"}
     return {"NAME": name, "TYPE": _TYPES[components], "SIZE": components} | own_names
