@@ -1,11 +1,11 @@
 // A Gaussian as it projects to a picture: Zwicker et al., "EWA Splatting" (2002).
 
+#include "stochastic/splat_shape.glsl"
 #include "stochastic/views.glsl"
 
 uniform ivec2 size;  // of a picture
 uniform int splats;
 
-const float REACH = 3.0;     // standard deviations to which it is drawn
 const float LOW_PASS = 0.3;  // squared pixels that are added, so that none falls between pixels
 
 struct Splat {
@@ -49,11 +49,6 @@ Splat project(int slot, int row) {
     splat.conic = vec3(yy, -xy, xx) / determinant;
     splat.extent = REACH * sqrt(vec2(xx, yy)) * 2.0 / vec2(size);
     return splat;
-}
-
-// Squared distance from the centre in standard deviations, at an offset in pixels.
-float squared_distance(vec3 conic, vec2 offset) {
-    return conic.x * offset.x * offset.x + 2.0 * conic.y * offset.x * offset.y + conic.z * offset.y * offset.y;
 }
 
 vec2 corner_of(int vertex) {
