@@ -118,15 +118,12 @@ class MeshScene:
         control = parameter.credit == "control"
         return Neighbours(device, self.subdivision.control if control else self.triangles, parameter.rows)
 
-    def prepare(self, device: "Device", states: Sequence[ParameterState], num_pairs: int, loss, scale) -> list[Credit]:
-        """Compiles the programs, and gives each parameter its credit.
+    def prepare(self, device: "Device", states: Sequence[ParameterState], num_pairs: int, loss, scale) -> None:
+        """Compiles the programs, and gives each parameter its credit; those of one kind and size share one.
 
         Args:
             loss: GLSL of the loss.
             scale: of the fixed point, or None.
-
-        Returns:
-            The credits; parameters of one kind and size share one.
         """
         self._device, self._states = device, {state.parameter.name: state for state in states}
         self._fixed = {name: device.buffer(array) for name, array in self.attributes.items()}
@@ -154,7 +151,6 @@ class MeshScene:
             if key not in credits:
                 credits[key] = make()
             state.use(credits[key])
-        return list(credits.values())
 
     def _table(self, credit: str) -> tuple[np.ndarray, np.ndarray]:
         """Which rows each triangle depends on: where its list starts, and the lists."""

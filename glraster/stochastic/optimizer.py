@@ -75,6 +75,7 @@ class StochasticOptimizer:
         _check(self.parameters, views, pairs, precision, check_every)
         render.check(self.parameters)
         self.scene, self.seed, self.steps, self.jitter = render, seed, 0, float(jitter)
+        self._groups = sorted({parameter.group for parameter in self.parameters})
         self._views_per_step, self._pairs, self._check_every = views, pairs, check_every
         self._loss = shipped(_LOSSES[loss]) if loss in _LOSSES else [own(loss)]
         self._views: Views | None = None
@@ -96,7 +97,7 @@ class StochasticOptimizer:
             self._states.append(ParameterState(device, parameter, index, num_pairs, neighbours))
         self._status = device.buffer(8)
         self._reset_status()
-        self._credits = self.scene.prepare(device, self._states, num_pairs, self._loss, scale)
+        self.scene.prepare(device, self._states, num_pairs, self._loss, scale)
 
     def _reset_status(self) -> None:
         self._status.write(np.array([0, 0xFFFFFFFF], np.uint32).tobytes())
@@ -134,8 +135,8 @@ class StochasticOptimizer:
         clock = _Clock(self._device, timings)
         with self._device:
             frame = self._accumulate(clock)
-            for state in self._states:
-                state.update(frame, self.seed)
+            for state in self._active():
+                state.update(frame, self.seed, self.steps // len(self._groups) + 1)
             clock.lap("update")
             self.steps += 1
             if self.steps % self._check_every == 0:
@@ -149,19 +150,25 @@ class StochasticOptimizer:
         moves = np.random.default_rng((self.seed, self.steps, 1)).uniform(-0.5, 0.5, (frame.num_pairs, 2))
         frame.choose(np.repeat(chosen, self._pairs), self.jitter * moves)
         clock.start()
+        active = self._active()
         for state in self._states:
-            state.perturb(frame, self.seed)
+            state.perturb(frame, self.seed, state in active)
         clock.lap("perturb")
         self.scene.draw(frame)
         self._device.gl.memory_barrier()
         clock.lap("render")
         frame.atlas.begin_pass()
-        for credit in self._credits:
+        for credit in {id(state.credit): state.credit for state in active}.values():
             credit.clear()
             credit.accumulate(frame, views)
         self._device.gl.memory_barrier()
         clock.lap("credit")
         return frame
+
+    def _active(self) -> list[ParameterState]:
+        """The parameters of the group whose turn it is."""
+        group = self._groups[self.steps % len(self._groups)]
+        return [state for state in self._states if state.parameter.group == group]
 
     def _required_views(self) -> Views:
         if self._views is None:
@@ -185,12 +192,14 @@ class StochasticOptimizer:
     def gradient(self) -> dict[str, np.ndarray]:
         """The estimate that the next step would follow, by name, in the shape of each parameter; takes no step.
 
+        Where there are groups, it has the parameters of the one whose turn it is.
+
         Raises:
             RuntimeError, ValueError: see `step`.
         """
         with self._device:
             frame = self._accumulate(_Clock(self._device, None))
-            found = {s.parameter.name: s.read(s.gradient(frame, self.seed)) for s in self._states}
+            found = {s.parameter.name: s.read(s.gradient(frame, self.seed)) for s in self._active()}
             self._check_status()
         return found
 

@@ -42,6 +42,8 @@ class Parameter:
         filter: of a texture, 'nearest' or 'linear'.
         footprint: the texels credited for a lookup: 'nearest', which also serves linear filtering better, or 'linear'.
         betas: Adam's two decay rates.
+        group: parameters of different groups are perturbed in different steps, which take turns. Geometry and textures
+            belong in two: each pixel that moves is noise to its texels.
 
     Raises:
         TypeError, ValueError: an argument is not as above.
@@ -59,6 +61,7 @@ class Parameter:
     filter: str = "nearest"
     footprint: str = "nearest"
     betas: tuple[float, float] = (0.9, 0.999)
+    group: int = 0
 
     def __post_init__(self):
         if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z]\w*", self.name) or "glr_" in self.name:

@@ -65,7 +65,7 @@ class SplatScene:
     def neighbours(self, device: "Device", parameter: Parameter) -> None:
         """Splats have none."""
 
-    def prepare(self, device: "Device", states: Sequence[ParameterState], num_pairs: int, loss, scale) -> list[Credit]:
+    def prepare(self, device: "Device", states: Sequence[ParameterState], num_pairs: int, loss, scale) -> None:
         """Compiles the programs, and gives the parameters their credit; see `MeshScene.prepare`."""
         self._device, self._states = device, {state.parameter.name: state for state in states}
         self._fixed = {name: device.buffer(array) for name, array in self.attributes.items()}
@@ -83,7 +83,6 @@ class SplatScene:
         credit = _SplatCredit(self, device.draw(vertex, fragment, *defines), num_pairs, scale)
         for state in states:
             state.use(credit)
-        return [credit]
 
     def inputs(self, frame: Frame) -> tuple[dict, dict]:
         """The buffers and uniforms of the splats."""

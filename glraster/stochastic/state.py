@@ -82,13 +82,18 @@ class ParameterState:
         buffers = frame.buffers() | {"Places": self.values, "Caps": self._caps}
         return buffers, frame.uniforms() | {"key": key, "eps": self.parameter.eps, "rows": self.parameter.rows}
 
-    def perturb(self, frame: Frame, seed: int) -> None:
-        """Fills `perturbed` or `layers` for a frame; plain pictures get the values as they are, in layer 0."""
+    def perturb(self, frame: Frame, seed: int, active: bool = True) -> None:
+        """Fills `perturbed` or `layers` for a frame; plain pictures get the values as they are, in layer 0.
+
+        Args:
+            active: False: with the values as they are.
+        """
         parameter = self.parameter
         if self._caps is not None and self._neighbours is not None and frame.copies == 2:
             buffers = self._neighbours.buffers | {"Places": self.values, "Caps": self._caps}
             self.device.compute("shortest_edges.comp").run(buffers, parameter.rows, rows=parameter.rows, part=EDGE_PART)
         buffers, uniforms = self._perturbation(frame, seed)
+        uniforms["eps"] *= active
         if self.layers is not None:
             width, height = parameter.texture_size
             self.layers.bind_to_image(0, read=False, write=True)
@@ -117,8 +122,8 @@ class ParameterState:
         program.run(buffers | {"Gradients": self.gradients}, self.parameter.rows, **uniforms)
         return self.gradients
 
-    def update(self, frame: Frame, seed: int) -> None:
-        """Steps the values, unless the status says that something went wrong."""
+    def update(self, frame: Frame, seed: int, count: int) -> None:
+        """Steps the values, for the `count`th time, unless the status says that something went wrong."""
         parameter = self.parameter
         rate = parameter.lr * math.exp(-parameter.decay * frame.step)
         beta1, beta2 = parameter.betas
@@ -130,7 +135,7 @@ class ParameterState:
             "high": min(_LARGEST, parameter.high),
         }
         if self._smoothing is not None:
-            self._smoothed_update(frame, seed, options)
+            self._smoothed_update(frame, seed, count, options)
             return
         buffers, uniforms = self._gradient_inputs(frame, seed)
         buffers |= {"Values": self.values, "Moments": self.moments, "Counts": self.counts}
@@ -138,10 +143,9 @@ class ParameterState:
         groups = -(-parameter.rows // 64)
         program.run(buffers, 64 * min(groups, 32768), -(-groups // 32768), **uniforms, **options)
 
-    def _smoothed_update(self, frame: Frame, seed: int, options: dict) -> None:
+    def _smoothed_update(self, frame: Frame, seed: int, count: int, options: dict) -> None:
         gradients = self._smoothing.solve(self.gradient(frame, seed))
         elements = self.parameter.value.size
-        count = frame.step + 1
         self.device.clear(self._largest)
         buffers = frame.buffers() | {
             "Gradients": gradients,

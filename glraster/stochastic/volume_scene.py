@@ -56,14 +56,13 @@ class VolumeScene:
     def neighbours(self, device: "Device", parameter: Parameter) -> None:
         """Voxels have none."""
 
-    def prepare(self, device: "Device", states: Sequence[ParameterState], num_pairs: int, loss, scale) -> list[Credit]:
+    def prepare(self, device: "Device", states: Sequence[ParameterState], num_pairs: int, loss, scale) -> None:
         """Compiles the programs, and gives the parameter its credit; see `MeshScene.prepare`."""
         self._device, (self._state,) = device, states
         self._program = device.draw(shipped("background.vert"), shipped("volume.frag"))
         program = device.draw(shipped("pairs.vert"), [*loss, *shipped("credit_voxels.frag")])
         credit = _VoxelCredit(self, program, self._state.parameter.rows, num_pairs, scale)
         self._state.use(credit)
-        return [credit]
 
     def box(self) -> dict:
         """Uniforms of march.glsl."""
