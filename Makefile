@@ -47,6 +47,7 @@ bench: setup
 	$(RUN) benchmarks/core.py
 	$(RUN) benchmarks/texture.py
 	$(RUN) benchmarks/texture3d.py
+	$(RUN) benchmarks/stochastic.py
 
 clean:
 	rm -rf .venv build dist *.egg-info cuda_kernels/*.so out

@@ -54,18 +54,20 @@ def main() -> None:
     parser = make_opengl_parser(__doc__, out="out/stochastic_texture")
     parser.add_argument("--object", choices=["quad", "globe"], default="quad")
     parser.add_argument("--texture", type=existing_file, help="a picture to use instead of a made-up planet")
-    parser.add_argument("--size", type=positive, default=1024, help="texels and pixels along a side (default: 1024)")
+    parser.add_argument("--size", type=positive, default=1024, help="texels along a side (default: 1024)")
+    parser.add_argument("--resolution", type=positive, help="pixels along a side (default: as many as texels)")
     parser.add_argument("--pictures", type=positive, default=16, help="pictures to learn from (default: 16)")
     parser.add_argument("--views", type=positive, default=2, help="pictures of each step (default: 2)")
     parser.add_argument("--max-iter", type=positive, default=100, help="steps (default: 100)")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    resolution = args.resolution or args.size
 
     planet = load_texture(args.texture, args.size) if args.texture else procedural.planet(args.size, args.seed)
     truth = planet.numpy()
     mvps = cameras(args.object, args.pictures, torch.Generator().manual_seed(args.seed))
     with StochasticOptimizer(None, [Parameter("albedo", truth, "texel")], scene(args.object), views=1) as teacher:
-        targets = teacher.render(mvps, (args.size, args.size))[..., :3]
+        targets = teacher.render(mvps, (resolution, resolution))[..., :3]
 
     guess = Parameter("albedo", np.full_like(truth, 0.5), "texel", lr=0.1, decay=4 / args.max_iter, low=0, high=1)
     with StochasticOptimizer(None, [guess], scene(args.object), views=args.views, seed=args.seed) as optimizer:

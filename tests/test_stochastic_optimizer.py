@@ -258,6 +258,23 @@ def test_other_credits(optimizer, tmp_path):
     assert 0 < seen.sum() < 32, "only what a picture shows has moved"
 
 
+def test_groups_take_turns(optimizer):
+    params = [
+        Parameter("position", 0.5 * QUAD, "vertex", lr=0.01, smoothness=1.0, group=1),
+        Parameter("albedo", ramp(8), "texel", lr=0.01),
+    ]
+    scene = MeshScene(TRIANGLES, {"uv": (QUAD[:, :2] + 1) / 2}, fragment="albedo")
+    opt = optimizer(params, scene, views=1)
+    opt.set_views(HEAD_ON, np.full((1, 16, 16, 3), 0.5))
+    before = opt.download()
+    for moving, still in (("albedo", "position"), ("position", "albedo")):
+        assert list(opt.gradient()) == [moving]
+        opt.step()
+        after = opt.download()
+        assert not np.array_equal(after[moving], before[moving]) and np.array_equal(after[still], before[still])
+        before = after
+
+
 def test_failures_leave_the_parameters(optimizer, tmp_path):
     value = ramp(8)
     bad = shader(tmp_path / "bad.frag", "color = vec4(sqrt(-1 - albedo(uv)), 1);", "in vec2 uv;\nvec3 albedo(vec2 uv);")
