@@ -56,7 +56,7 @@ def main() -> None:
     args = parser.parse_args()
     out, size = Path(args.out), args.resolution
 
-    target = meshes.load(args.mesh) if args.mesh else meshes.bear()
+    target = meshes.load(args.mesh) if args.mesh else meshes.bear(cells=48)
     mvps = camera.orbit(3.2 * camera.directions(args.pictures))
     turned = camera.directions(16) @ camera.random_rotations(1, torch.Generator().manual_seed(args.seed))[0].T
     held_out = camera.orbit(3.2 * turned)

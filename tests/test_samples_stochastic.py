@@ -44,7 +44,7 @@ def test_texture(tmp_path):
 
 
 def test_mesh(tmp_path):
-    few = ["--max-iter", 60, "--resolution", 64, "--subdivisions", 2, "--views", 4]
+    few = ["--max-iter", 80, "--resolution", 64, "--subdivisions", 3]
     before, after, folded = numbers(run("stochastic_mesh", *few, "--out", tmp_path))[:3]
     assert after > before + 0.15 and after > 0.8
     assert folded < 5
