@@ -260,7 +260,7 @@ def test_other_credits(optimizer, tmp_path):
 
 def test_groups_take_turns(optimizer):
     params = [
-        Parameter("position", 0.5 * QUAD, "vertex", lr=0.01, smoothness=1.0, group=1),
+        Parameter("position", 0.5 * QUAD, "vertex", eps="1 pixel", lr=0.01, smoothness=1.0, group=1),
         Parameter("albedo", ramp(8), "texel", lr=0.01),
     ]
     scene = MeshScene(TRIANGLES, {"uv": (QUAD[:, :2] + 1) / 2}, fragment="albedo")

@@ -20,7 +20,8 @@ class Neighbours:
 
     Attributes:
         buffers: NeighbourStarts and Neighbours.
-        max_degree: the most neighbours that one has.
+        largest_eigenvalue: a number that no eigenvalue of the graph Laplacian exceeds: the most neighbours that the two
+            ends of an edge have together (Anderson and Morley 1985).
     """
 
     def __init__(self, device: "Device", triangles: np.ndarray, rows: int):
@@ -28,7 +29,7 @@ class Neighbours:
         ends = np.unique(ends[ends[:, 0] != ends[:, 1]], axis=0)
         counts = np.bincount(ends[:, 0], minlength=rows)
         starts = np.concatenate([[0], np.cumsum(counts)])
-        self.max_degree = int(counts.max(initial=0))
+        self.largest_eigenvalue = int(counts[ends].sum(1).max(initial=0))
         self.buffers = {
             "NeighbourStarts": device.buffer(starts.astype(np.int32)),
             "Neighbours": device.buffer(ends[:, 1].astype(np.int32)),
@@ -48,7 +49,7 @@ class Smoothing:
         self._turns = [device.buffer(4 * rows * components) for _ in range(2)]
         self._program = device.compute("chebyshev.comp", f"SIZE {components}")
         # All eigenvalues of I + lambda L lie between 1 and this.
-        largest = 1 + strength * 2 * max(1, neighbours.max_degree)
+        largest = 1 + strength * max(1, neighbours.largest_eigenvalue)
         self._middle, self._spread = (largest + 1) / 2, (largest - 1) / (largest + 1)
         root = math.sqrt(largest)
         self.iterations = max(1, math.ceil(math.log(2 / _TOLERANCE) / math.log((root + 1) / (root - 1))))
