@@ -5,7 +5,7 @@
 All splats are perturbed at once, drawn in order of depth with either sign, and each pixel's difference in loss goes to
 every splat over it: many per pixel, so that there is more noise than for a surface.
 
-Expected: 20 dB of PSNR over held-out views at the default settings, 12 dB more than at the start; the picture shows
+Expected: 20 dB of PSNR over held-out views at the default settings, 9 dB more than at the start; the picture shows
 truth, start and result.
 """
 
