@@ -57,6 +57,7 @@ bench: setup
 	$(RUN) benchmarks/core.py
 	$(RUN) benchmarks/texture.py
 	$(RUN) benchmarks/texture3d.py
+	$(RUN) benchmarks/stochastic.py
 
 clean:
 	rm -rf .venv build dist *.egg-info glraster/cuda_kernels/*.so out

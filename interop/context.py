@@ -5,7 +5,7 @@ import functools
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from .current import Current
@@ -31,7 +31,7 @@ EXTENSIONS = ("GL_ARB_shader_draw_parameters", "GL_ARB_shader_viewport_layer_arr
 
 
 class HeadlessContext:
-    """An OpenGL 4.5 core context without a window, on one EGL device.
+    """An OpenGL core context without a window, on one EGL device.
 
     `with context:` makes it current on this thread and afterwards makes current again what was so before, also a
     context of another library. Other threads wait for their turn. After `hold()` it stays current on this thread until
@@ -39,6 +39,7 @@ class HeadlessContext:
 
     Args:
         egl_device, cuda_device: see `choose_devices`. The first device on which a context can be made is taken.
+        version, extensions: what it must have; by default what the visibility pass needs.
 
     Attributes:
         device: the `EGLDevice`.
@@ -49,7 +50,14 @@ class HeadlessContext:
         OpenGLError: there is no EGL, no device, or the driver lacks what the shaders need; says what to do.
     """
 
-    def __init__(self, egl_device: int | str | None = None, cuda_device: int | None = None):
+    def __init__(
+        self,
+        egl_device: int | str | None = None,
+        cuda_device: int | None = None,
+        version: tuple[int, int] = VERSION,
+        extensions: Iterable[str] = EXTENSIONS,
+    ):
+        self._required = version, tuple(extensions)
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._depth = 0  # nested uses by the thread that has the lock
@@ -68,7 +76,7 @@ class HeadlessContext:
 
     def _open(self, device: EGLDevice) -> None:
         with _what_is_current_kept():
-            context = _EGLContext(device)
+            context = _EGLContext(device, self._required[0])
             try:
                 context.make_current()
                 self._identify(device)
@@ -81,7 +89,7 @@ class HeadlessContext:
         self.renderer, self.version = (GL.glGetString(name).decode() for name in (GL.GL_RENDERER, GL.GL_VERSION))
         count = GL.glGetIntegerv(GL.GL_NUM_EXTENSIONS)
         self.extensions = {GL.glGetStringi(GL.GL_EXTENSIONS, index).decode() for index in range(count)}
-        missing = [name for name in EXTENSIONS if name not in self.extensions]
+        missing = [name for name in self._required[1] if name not in self.extensions]
         if missing:
             raise OpenGLError(f"the driver of EGL device {device} ({self.renderer}) lacks {', '.join(missing)}")
 
@@ -240,7 +248,7 @@ def _what_is_current_kept() -> Iterator[None]:
 class _EGLContext:
     """The bare EGL context."""
 
-    def __init__(self, device: EGLDevice):
+    def __init__(self, device: EGLDevice, version: tuple[int, int] = VERSION):
         library = egl()
         self._display = device.display()
         self._surface = self._context = None
@@ -252,11 +260,11 @@ class _EGLContext:
         library.eglChooseConfig(self._display, _attributes(*wanted), ctypes.byref(config), 1, ctypes.byref(count))
         if count.value == 0 and "EGL_KHR_no_config_context" not in extensions:
             raise OpenGLError(f"EGL device {device} offers no configuration for OpenGL")
-        version = (EGL_CONTEXT_MAJOR_VERSION, VERSION[0], EGL_CONTEXT_MINOR_VERSION, VERSION[1])
-        attributes = _attributes(*version, EGL_CONTEXT_OPENGL_PROFILE_MASK, 1)
+        wanted = (EGL_CONTEXT_MAJOR_VERSION, version[0], EGL_CONTEXT_MINOR_VERSION, version[1])
+        attributes = _attributes(*wanted, EGL_CONTEXT_OPENGL_PROFILE_MASK, 1)
         self._context = library.eglCreateContext(self._display, config, None, attributes)
         if not self._context:
-            needed = ".".join(map(str, VERSION))
+            needed = ".".join(map(str, version))
             raise OpenGLError(f"EGL device {device} makes no OpenGL {needed} core context: {egl_error()}")
         if "EGL_KHR_surfaceless_context" not in extensions:
             size = _attributes(EGL_WIDTH, 1, EGL_HEIGHT, 1)

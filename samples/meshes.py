@@ -31,9 +31,9 @@ def sphere(subdivisions: int = 4) -> Mesh:
     return _from_trimesh(trimesh.creation.icosphere(subdivisions, radius=1.0))
 
 
-def bear() -> Mesh:
+def bear(cells: int = 80) -> Mesh:
     """Returns a sitting bear that faces +Z and waves with its left paw (+X), so that one sees what is up and left."""
-    return normalised(isosurface(_bear_field))
+    return normalised(isosurface(_bear_field, cells))
 
 
 def _bear_field(points: torch.Tensor) -> torch.Tensor:

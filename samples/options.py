@@ -16,7 +16,7 @@ def make_parser(doc: str, out: str, context: str | None = "software") -> argpars
         out: default of --out: a picture, or a folder for several files.
         context: default of --context; None means gl where OpenGL is to be had, else software.
     """
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_opengl_parser(doc, out)
     parser.add_argument(
         "--device", type=_device, help="cpu, cuda or cuda:N (default: cuda where there is one, else cpu)"
     )
@@ -24,6 +24,12 @@ def make_parser(doc: str, out: str, context: str | None = "software") -> argpars
     parser.add_argument(
         "--context", choices=["gl", "software"], default=context, help=f"rasterizer (default: {default})"
     )
+    return parser
+
+
+def make_opengl_parser(doc: str, out: str) -> argparse.ArgumentParser:
+    """Returns a parser with --out alone, for samples that use OpenGL and neither PyTorch's devices nor a rasterizer."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     kind, what = (picture, "picture to write") if os.path.splitext(out)[1] else (str, "folder for the results")
     parser.add_argument("--out", type=kind, default=out, help=f"{what} (default: {out})")
     return parser

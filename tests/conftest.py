@@ -137,6 +137,12 @@ def gl_available() -> None:
         pytest.skip(f"no OpenGL: {error}")
 
 
+@pytest.fixture(scope="session")
+def moderngl_available(gl_available) -> None:
+    """Needs OpenGL and the package moderngl."""
+    pytest.importorskip("moderngl")
+
+
 @pytest.fixture(params=["software", "gl"])
 def glctx(request, device):
     """Both rasterizer contexts on every device."""

@@ -1,0 +1,170 @@
+"""A parameter on the GPU: values, moments, perturbed copies, and its update."""
+
+import math
+from typing import TYPE_CHECKING
+
+import moderngl
+import numpy as np
+
+from .crediting import Credit
+from .frame import Frame
+from .parameters import Parameter
+from .smoothing import Neighbours, Smoothing
+
+if TYPE_CHECKING:
+    from .device import Device
+
+__all__ = ["ParameterState", "pcg"]
+
+EDGE_PART = 0.25  # no perturbation of a vertex is larger than this part of its shortest edge
+_LARGEST = 3e38  # a float32 for infinity
+_TEXTURES = ("texel", "background")
+_FILTERS = {"nearest": moderngl.NEAREST, "linear": moderngl.LINEAR}
+
+
+def pcg(value: int) -> int:
+    """The hash of hash.glsl."""
+    mask = 0xFFFFFFFF
+    state = (value * 747796405 + 2891336453) & mask
+    word = (((state >> ((state >> 28) + 4)) ^ state) * 277803737) & mask
+    return (word >> 22) ^ word
+
+
+class ParameterState:
+    """What one parameter needs on the GPU; an OpenGL context must be current in every call.
+
+    Args:
+        parameter: it.
+        index: its number among the parameters, which its signs depend on.
+        num_pairs: of a step.
+        neighbours: of its rows in the mesh, if it has any.
+
+    Attributes:
+        values: buffer [rows, components].
+        perturbed: buffer [2 pairs, rows, components]; None for textures.
+        layers: texture array with a layer for each picture; None for others.
+    """
+
+    def __init__(
+        self,
+        device: "Device",
+        parameter: Parameter,
+        index: int,
+        num_pairs: int,
+        neighbours: Neighbours | None = None,
+    ):
+        self.device, self.parameter, self.credit = device, parameter, None
+        self._index, self._num_pairs, self._neighbours = index, num_pairs, neighbours
+        rows, C, what = parameter.rows, parameter.components, f"parameter {parameter.name!r}"
+        self.values = device.buffer(parameter.value, what)
+        self.moments = device.buffer(8 * rows * C, f"the moments of {what}")
+        self.counts = device.buffer(4 * rows)
+        self.gradients = None
+        self.perturbed = self.layers = None
+        self._defines = (f"SIZE {C}", *(("PIXELS",) if parameter.in_pixels else ()))
+        if parameter.credit in _TEXTURES:
+            self.layers = device.layers(parameter.texture_size, 2 * num_pairs, what=f"the perturbed copies of {what}")
+            self.layers.filter = (_FILTERS[parameter.filter],) * 2
+            self.layers.repeat_x = parameter.credit == "background"
+        else:
+            self.perturbed = device.buffer(8 * num_pairs * rows * C, f"the perturbed copies of {what}")
+        self._caps = device.buffer(np.full(rows, 1e30, np.float32)) if parameter.in_pixels else None
+        self._smoothing = None
+        if parameter.smoothness > 0:
+            self._smoothing = Smoothing(device, neighbours, parameter.smoothness, rows, C)
+            self._largest, self._step = device.buffer(16), device.buffer(4 * rows * C)
+
+    def _perturbation(self, frame: Frame, seed: int) -> tuple[dict, dict]:
+        """Buffers and uniforms of perturbation.glsl."""
+        key = 0
+        for number in (seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF, frame.step, self._index):
+            key = pcg(key ^ number)
+        buffers = frame.buffers() | {"Places": self.values, "Caps": self._caps}
+        return buffers, frame.uniforms() | {"key": key, "eps": self.parameter.eps, "rows": self.parameter.rows}
+
+    def perturb(self, frame: Frame, seed: int, active: bool = True) -> None:
+        """Fills `perturbed` or `layers` for a frame; plain pictures get the values as they are, in layer 0.
+
+        Args:
+            active: False: with the values as they are.
+        """
+        parameter = self.parameter
+        if self._caps is not None and self._neighbours is not None and frame.copies == 2:
+            buffers = self._neighbours.buffers | {"Places": self.values, "Caps": self._caps}
+            self.device.compute("shortest_edges.comp").run(buffers, parameter.rows, rows=parameter.rows, part=EDGE_PART)
+        buffers, uniforms = self._perturbation(frame, seed)
+        uniforms["eps"] *= active
+        if self.layers is not None:
+            width, height = parameter.texture_size
+            self.layers.bind_to_image(0, read=False, write=True)
+            program = self.device.compute("perturb_texture.comp", *self._defines, f"FORMAT {self.device.image_format}")
+            program.run(buffers | {"Values": self.values}, width, height, texture_width=width, layers=0, **uniforms)
+        elif frame.copies == 2:
+            program = self.device.compute("perturb_rows.comp", *self._defines)
+            buffers |= {"Values": self.values, "Perturbed": self.perturbed}
+            program.run(buffers, parameter.rows, frame.num_pairs, **uniforms)
+
+    def shown(self, frame: Frame) -> tuple[moderngl.Buffer, int]:
+        """The buffer that a frame's shaders read, and how many rows lie from one picture to the next."""
+        return (self.perturbed, self.parameter.rows) if frame.copies == 2 else (self.values, 0)
+
+    def _gradient_inputs(self, frame: Frame, seed: int) -> tuple[dict, dict]:
+        buffers, uniforms = self._perturbation(frame, seed)
+        unit = 1 / (2 * self.credit.scale * frame.num_pairs)
+        return buffers | self.credit.buffers, uniforms | self.credit.uniforms | {"unit": unit}
+
+    def gradient(self, frame: Frame, seed: int) -> moderngl.Buffer:
+        """The gradient [rows, components] that was credited."""
+        if self.gradients is None:
+            self.gradients = self.device.buffer(4 * self.parameter.value.size)
+        buffers, uniforms = self._gradient_inputs(frame, seed)
+        program = self.device.compute("gradient.comp", *self._defines, *self.credit.defines)
+        program.run(buffers | {"Gradients": self.gradients}, self.parameter.rows, **uniforms)
+        return self.gradients
+
+    def update(self, frame: Frame, seed: int, count: int) -> None:
+        """Steps the values, for the `count`th time, unless the status says that something went wrong."""
+        parameter = self.parameter
+        rate = parameter.lr * math.exp(-parameter.decay * frame.step)
+        beta1, beta2 = parameter.betas
+        options = {
+            "rate": rate,
+            "beta1": beta1,
+            "beta2": beta2,
+            "low": max(-_LARGEST, parameter.low),
+            "high": min(_LARGEST, parameter.high),
+        }
+        if self._smoothing is not None:
+            self._smoothed_update(frame, seed, count, options)
+            return
+        buffers, uniforms = self._gradient_inputs(frame, seed)
+        buffers |= {"Values": self.values, "Moments": self.moments, "Counts": self.counts}
+        program = self.device.compute("adam.comp", *self._defines, *self.credit.defines)
+        groups = -(-parameter.rows // 64)
+        program.run(buffers, 64 * min(groups, 32768), -(-groups // 32768), **uniforms, **options)
+
+    def _smoothed_update(self, frame: Frame, seed: int, count: int, options: dict) -> None:
+        gradients = self._smoothing.solve(self.gradient(frame, seed))
+        elements = self.parameter.value.size
+        self.device.clear(self._largest)
+        buffers = frame.buffers() | {
+            "Gradients": gradients,
+            "Moments": self.moments,
+            "Largest": self._largest,
+            "Steps": self._step,
+            "Values": self.values,
+        }
+        corrections = [1 / (1 - beta**count) for beta in self.parameter.betas]
+        options = options | {"elements": elements, "correction1": corrections[0], "correction2": corrections[1]}
+        self.device.compute("uniform_moments.comp").run(buffers, elements, **options)
+        self.device.compute("uniform_step.comp").run(buffers, elements, **options)
+        buffers["Steps"] = self._smoothing.solve(self._step)
+        self.device.compute("apply_step.comp").run(buffers, elements, **options)
+
+    def use(self, credit: Credit) -> None:
+        """Says which credit its gradients come from."""
+        self.credit = credit
+
+    def read(self, buffer: moderngl.Buffer, dtype=np.float32) -> np.ndarray:
+        count = self.parameter.value.size
+        return np.frombuffer(buffer.read(), dtype)[:count].reshape(self.parameter.value.shape).copy()
