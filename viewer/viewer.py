@@ -1,0 +1,324 @@
+"""The viewer: one API, four outputs."""
+
+import atexit
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
+
+import torch
+
+from .camera import Camera
+from .controls import Choice, Controls, Stage
+from .draw import MeshView
+from .extras import needed
+from .grid import arrange, compose
+from .images import Picture, Snapshot, checked, to_picture
+from .plots import Plots
+from .record import Recorder, check_path
+
+__all__ = ["Viewer"]
+
+T = TypeVar("T")
+OUTPUTS = ("auto", "web", "window", "record", "off")
+BAR_PERIOD = 0.25  # seconds between two readings of logged numbers for the progress bar
+
+
+class Viewer:
+    """Shows an optimization while it runs. Nothing here waits for those who watch: they get the newest picture.
+
+        viewer = Viewer("web")
+        for i in viewer.loop(range(1000)):
+            ...
+            viewer.show(image=image, target=target)
+            viewer.log(loss=loss)
+
+    Args:
+        output: 'web': a page for browsers. 'window': a window on this machine's display. 'record': a file. 'off':
+            nothing but the progress bar. 'auto': a window where there is a display, else the page, else off, as the
+            packages that are installed allow.
+        title: of the window or page.
+        path: for 'record': an .mp4 file, or a folder for numbered PNG files.
+        fps: the most pictures a second that are taken of each name; recordings play at this rate.
+        host, port: for 'web': the address to listen at. Others than this machine reach it only if `host` lets them, for
+            instance '0.0.0.0'. A port in use moves to the next.
+        size: height and width of the window, in pixels.
+
+    Attributes:
+        camera: the `Camera` that the outputs turn.
+
+    Raises:
+        RuntimeError: the output needs a package that is not installed, or a display that is not there.
+        ValueError: another output, or a path that is neither.
+    """
+
+    def __init__(
+        self,
+        output: str = "auto",
+        *,
+        title: str = "glraster",
+        path: str | os.PathLike | None = None,
+        fps: float = 30.0,
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        size: Sequence[int] = (720, 1280),
+    ):
+        if output not in OUTPUTS:
+            raise ValueError(f"Viewer(): output must be one of {', '.join(OUTPUTS)}, got {output!r}")
+        if not fps > 0:
+            raise ValueError(f"Viewer(): fps must be positive, got {fps}")
+        self.title, self.fps, self.host, self.port = title, float(fps), host, port
+        self.size = tuple(int(side) for side in size)
+        self.camera = Camera()
+        self.stage = Stage()
+        self.controls = Controls(self.stage)
+        self.plots = Plots()
+        self.camera.on_change(self.stage.touch)
+        self._late: dict[str, torch.Tensor] = {}  # shown too soon after the last one: taken later, if still the newest
+        self._taken: dict[str, float] = {}
+        self._frame_version = 0
+        self._recorder: Recorder | None = None
+        self._live = None
+        self.closed = False
+        self.output = self._open(output, path)
+        atexit.register(self.close)  # also after Ctrl-C
+
+    def _open(self, output: str, path: str | os.PathLike | None) -> str:
+        if output == "record":
+            self._recorder = Recorder(check_path(path), self.fps)
+        elif output == "web":
+            from .web import WebOutput
+
+            self._live = WebOutput(self)
+        elif output == "window":
+            from .window import WindowOutput
+
+            self._live = WindowOutput(self)
+        elif output == "auto":
+            reasons = []
+            for candidate in ("window", "web"):
+                try:
+                    return self._open(candidate, None)
+                except RuntimeError as error:
+                    reasons.append(str(error))
+            print(f"Nothing is shown. {' '.join(reasons)}")
+            return "off"
+        return output
+
+    def show(self, **images: object) -> None:
+        """Shows images under their names, beside those shown before.
+
+        Args:
+            images: tensors or arrays [H, W], [H, W, C] or [N, H, W, C] on any device, row 0 at the bottom. Floats from
+                0 to 1 or uint8 with 2 (red, green), 3 or 4 channels are colours; one channel of floats is a scalar, as
+                depth is, and gets a colour map; one of integers holds ids; one of uint8 or bool is grey. What is not a
+                number is magenta. Of a minibatch the first 64 are shown.
+
+        Raises:
+            TypeError, ValueError: another type or shape; the message names the image.
+        """
+        tensors = {name: checked(name, image) for name, image in images.items()}
+        if self._idle:
+            return
+        now = time.monotonic()
+        soon = {name for name in tensors if now - self._taken.get(name, float("-inf")) < 1 / self.fps}
+        self._late.update((name, tensor.detach()) for name, tensor in tensors.items() if name in soon)
+        self._take({name: tensor for name, tensor in tensors.items() if name not in soon}, now)
+        if not self.controls.looping:
+            self._record_frame()
+
+    def _take(self, tensors: dict[str, torch.Tensor], now: float) -> None:
+        for name in tensors:
+            self._late.pop(name, None)
+            self._taken[name] = now
+        if tensors:
+            self.stage.put(**{name: Snapshot.of(tensor) for name, tensor in tensors.items()})
+            self._frame_version += 1
+
+    def flush(self) -> None:
+        """Takes what came too soon to be shown at once. The loop does so whenever there is time, and at its end."""
+        self._take(dict(self._late), time.monotonic())
+
+    def log(self, **values: object) -> None:
+        """Adds a point to each named curve; over the iterations, inside of `loop`.
+
+        Args:
+            values: numbers, or tensors of one element, which the loop does not wait for.
+
+        Raises:
+            TypeError, ValueError: not one number; the message names it.
+        """
+        for name, value in values.items():
+            self.plots.append(name, self.controls.iteration if self.controls.looping else None, value)
+        if not self._idle:
+            self.stage.touch()
+
+    def mesh(self, vertices: torch.Tensor, faces: torch.Tensor, *, name: str = "mesh", **look: object) -> None:
+        """Shows a mesh, seen by `camera` and drawn by glraster itself, again whenever the camera moves.
+
+        Args:
+            vertices: [V, 3] floats, in world space.
+            faces: [T, 3] integers.
+            name: what it is called among the pictures.
+            look: colors [V, 3], normals [V, 3], uv [V, 2], texture [H, W, 3], vectors [V, 3], mode; see `MeshView`.
+
+        Raises:
+            TypeError, ValueError: another type or shape; the message names the argument.
+        """
+        view = MeshView(name, vertices, faces, **look)
+        if self._idle:
+            return
+        if name not in self.stage.sources() and self.camera.at_home:
+            self.camera.look_at_sphere(*view.bounds())
+        self.stage.put(**{name: view})
+        self._frame_version += 1
+        if not self.controls.looping:
+            self._record_frame()
+
+    def loop(self, iterable: Iterable[T], total: int | None = None, desc: str | None = None) -> Iterator[T]:
+        """Iterates with a progress bar; the outputs' buttons pause, step, slow down and end it.
+
+        Args:
+            iterable: what to iterate over.
+            total: its length, where it has none.
+            desc: what stands before the bar.
+        """
+        controls = self.controls
+        controls.total = total if total is not None or not hasattr(iterable, "__len__") else len(iterable)
+        bar = _progress(controls.total, desc)
+        controls.looping, read = True, 0.0
+        try:
+            for iteration, item in enumerate(iterable):
+                self._between_iterations()
+                if not controls.wait_turn(iteration):
+                    break
+                yield item
+                bar.update()
+                if time.monotonic() - read > BAR_PERIOD:
+                    bar.set_postfix(self.plots.newest(), refresh=False)
+                    read = time.monotonic()
+        finally:
+            self._between_iterations()
+            controls.looping = False
+            bar.set_postfix(self.plots.newest(), refresh=False)
+            bar.close()
+            self.flush()
+            self._record_frame()
+            self.stage.touch()
+
+    def _between_iterations(self) -> None:
+        now = time.monotonic()
+        due = {n: t for n, t in self._late.items() if self.controls.paused or now - self._taken[n] >= 1 / self.fps}
+        self._take(due, now)
+        self._record_frame()
+
+    def choice(self, name: str, options: Sequence[str]) -> Choice:
+        """Offers a list of options at the outputs; `.value` of what this returns is the one chosen."""
+        chosen = Choice(name, tuple(options), options[0])
+        self.controls.choices[name] = chosen
+        self.stage.touch()
+        return chosen
+
+    def pictures(self, size: tuple[int, int] | None = None) -> list[Picture]:
+        """What is on show now, on the CPU; `size` as in `make_pictures`."""
+        return make_pictures(self.stage.sources(), self.camera, size)
+
+    def screenshot(self, path: str | os.PathLike) -> None:
+        """Writes what is on show to a picture file, with names and legends."""
+        self.flush()
+        needed("PIL.Image", "record").fromarray(compose(self.pictures())).save(path)
+
+    def record(self, path: str | os.PathLike) -> None:
+        """Records beside the output, from now until `stop_recording`; path as in the constructor."""
+        self.stop_recording()
+        self._recorder = Recorder(check_path(path), self.fps)
+        self._frame_version += 1
+        self.stage.touch()
+
+    def stop_recording(self) -> None:
+        """Ends the file of `record`."""
+        recorder, self._recorder = self._recorder, None
+        if recorder is not None:
+            recorder.close()
+            if recorder.dropped and recorder.failed is None:
+                print(f"{recorder.path}: the encoder was too slow for {recorder.dropped} of the pictures.")
+            self.stage.touch()
+
+    @property
+    def recording(self) -> bool:
+        """Whether a recording is being written."""
+        return self._recorder is not None and self._recorder.failed is None
+
+    def wait(self) -> None:
+        """Keeps a page or window until somebody quits or closes it; returns at once where there is none."""
+        self.flush()
+        while self._live is not None and self._live.alive and not self.controls.wait_quit(0.2):
+            pass
+
+    def close(self) -> None:
+        """Ends output and recording; the file is whole afterwards. A second call does nothing."""
+        if self.closed:
+            return
+        atexit.unregister(self.close)
+        self.flush()
+        self._record_frame()
+        self.stop_recording()
+        if self._live is not None:
+            self._live.close()
+        self.closed = True
+
+    def __enter__(self) -> "Viewer":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    @property
+    def _idle(self) -> bool:
+        return self.closed or (self._live is None and self._recorder is None)
+
+    def _record_frame(self) -> None:
+        """Records what is on show, if that is new."""
+        if self._recorder is not None and self._frame_version:
+            self._frame_version = 0
+            sources, camera = self.stage.sources(), self.camera.copy()
+            self._recorder.put(lambda: make_pictures(sources, camera))
+
+
+def make_pictures(
+    sources: dict[str, Snapshot | MeshView], camera: Camera, size: tuple[int, int] | None = None
+) -> list[Picture]:
+    """Turns what is on show into pictures; meshes are drawn as `camera` sees them.
+
+    Args:
+        sources: what is on show.
+        camera: for the meshes.
+        size: height and width of the image that the pictures will be composed in.
+    """
+    cells = arrange([size] * len(sources), size) if size else ()
+    drawing = {"size": (cells[0].height, cells[0].width)} if cells else {}
+    pictures = []
+    for name, source in sources.items():
+        if isinstance(source, MeshView):
+            images, legend = source.draw(camera, **drawing)
+            source = Snapshot(images, len(images), legend=legend)
+        pictures.append(to_picture(name, source))
+    return pictures
+
+
+def _progress(total: int | None, desc: str | None):
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return _NoProgress()
+    return tqdm(total=total, desc=desc, disable=None)
+
+
+class _NoProgress:
+    """Where tqdm is not installed."""
+
+    def update(self) -> None: ...
+
+    def set_postfix(self, *_, **__) -> None: ...
+
+    def close(self) -> None: ...
