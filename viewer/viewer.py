@@ -1,6 +1,7 @@
 """The viewer: one API, four outputs."""
 
 import atexit
+import itertools
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -243,6 +244,15 @@ class Viewer:
             if recorder.dropped and recorder.failed is None:
                 print(f"{recorder.path}: the encoder was too slow for {recorder.dropped} of the pictures.")
             self.stage.touch()
+
+    def toggle_recording(self) -> None:
+        """Begins a recording to the first free name recording_0.mp4, recording_1.mp4 and so on; or ends one."""
+        if self.recording:
+            self.stop_recording()
+            return
+        number = next(i for i in itertools.count() if not os.path.exists(f"recording_{i}.mp4"))
+        self.record(f"recording_{number}.mp4")
+        print(f"Recording to recording_{number}.mp4.")
 
     @property
     def recording(self) -> bool:
