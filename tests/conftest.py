@@ -200,14 +200,14 @@ def browser(start_browser):
 
 
 @pytest.fixture(scope="session")
-def display():
-    """An X display: Xvfb, started here. Tests that open windows run in processes of their own, with this variable."""
-    for package in ("glfw", "moderngl", "imgui_bundle"):
+def xvfb():
+    """The name of an X display without a screen, started here."""
+    for package in ("glfw", "moderngl", "imgui_bundle", "Xlib"):
         pytest.importorskip(package)
     if shutil.which("Xvfb") is None:
         pytest.skip("no Xvfb: on Debian, apt-get install xvfb")
     read, write = os.pipe()
-    command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1280x800x24", "-nolisten", "tcp"]
+    command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1280x800x24", "-nolisten", "tcp", "-noreset"]
     server = subprocess.Popen(command, pass_fds=[write], stderr=subprocess.DEVNULL)
     os.close(write)
     with os.fdopen(read) as pipe:
@@ -217,3 +217,15 @@ def display():
     yield f":{number}"
     server.terminate()
     server.wait()
+
+
+@pytest.fixture
+def display(xvfb, monkeypatch):
+    """A display for windows, as a connection on which one plays mouse and keyboard."""
+    from Xlib.display import Display
+
+    monkeypatch.setenv("DISPLAY", xvfb)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    connection = Display(xvfb)
+    yield connection
+    connection.close()

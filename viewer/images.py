@@ -7,7 +7,7 @@ import torch
 
 from .extras import needed
 
-__all__ = ["Legend", "Picture", "Snapshot", "checked", "colored", "to_picture"]
+__all__ = ["Legend", "Picture", "Snapshot", "checked", "colored", "tiled", "to_picture"]
 
 MAGENTA = (255, 0, 255)  # what is not a number
 DARK = (24, 24, 24)  # no scalar, no id
@@ -35,7 +35,7 @@ class Picture:
     legend: Legend | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Snapshot:
     """An image tensor as it was when it was shown."""
 
@@ -54,6 +54,11 @@ class Snapshot:
             ready = torch.cuda.Event()
             ready.record(torch.cuda.current_stream(tensor.device))
         return cls(copy, tensor.shape[0], ready)
+
+    def label(self, name: str) -> str:
+        """The name, and how much of a minibatch is shown."""
+        kept = self.tensor.shape[0]
+        return name if kept == self.count else f"{name} ({kept} of {self.count})"
 
     def wait(self) -> torch.Tensor:
         """The tensor, for use on the calling thread's stream."""
@@ -125,10 +130,7 @@ def colored(images: torch.Tensor) -> tuple[torch.Tensor, Legend | None]:
 def to_picture(name: str, shown: Snapshot) -> Picture:
     """A picture of the images of a minibatch beside one another, flipped: the top row first."""
     pixels, legend = colored(shown.wait())
-    legend = legend or shown.legend
-    count, kept = shown.count, shown.tensor.shape[0]
-    label = name if count == kept else f"{name} ({kept} of {count})"
-    return Picture(label, _tiled(pixels.flip(1).cpu().numpy()), legend)
+    return Picture(shown.label(name), tiled(pixels.flip(1)).cpu().numpy(), legend or shown.legend)
 
 
 def tiling(count: int, height: int, width: int) -> tuple[int, int]:
@@ -137,15 +139,15 @@ def tiling(count: int, height: int, width: int) -> tuple[int, int]:
     return -(-count // columns), columns
 
 
-def _tiled(images: np.ndarray) -> np.ndarray:
+def tiled(images: torch.Tensor) -> torch.Tensor:
     """[N, H, W, 3] as one image [h, w, 3], row by row from the top left."""
     N, H, W, _ = images.shape
     if N == 1:
         return images[0]
     rows, columns = tiling(N, H, W)
-    whole = np.full((rows * columns, H, W, 3), 40, dtype=np.uint8)
+    whole = images.new_full((rows * columns, H, W, 3), 40)
     whole[:N] = images
-    return whole.reshape(rows, columns, H, W, 3).swapaxes(1, 2).reshape(rows * H, columns * W, 3)
+    return whole.view(rows, columns, H, W, 3).transpose(1, 2).reshape(rows * H, columns * W, 3)
 
 
 def _scalars(values: torch.Tensor) -> tuple[torch.Tensor, Legend]:

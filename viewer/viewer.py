@@ -11,7 +11,7 @@ import torch
 
 from .camera import Camera
 from .controls import Choice, Controls, Stage
-from .draw import MeshView
+from .draw import SIZE, MeshView
 from .extras import needed
 from .grid import arrange, compose
 from .images import Picture, Snapshot, checked, to_picture
@@ -221,19 +221,28 @@ class Viewer:
         return chosen
 
     def pictures(self, size: tuple[int, int] | None = None) -> list[Picture]:
-        """What is on show now, on the CPU; `size` as in `make_pictures`."""
-        return make_pictures(self.stage.sources(), self.camera, size)
+        """What is on show now, on the CPU; `size`: height and width of the whole in which it will be composed."""
+        sources = self.stage.sources()
+        cells = arrange([size] * len(sources), size) if size else []
+        return make_pictures(sources, self.camera, (cells[0].height, cells[0].width) if cells else SIZE)
 
     def screenshot(self, path: str | os.PathLike) -> None:
         """Writes what is on show to a picture file, with names and legends."""
         self.flush()
         needed("PIL.Image", "record").fromarray(compose(self.pictures())).save(path)
 
+    def numbered_screenshot(self) -> str:
+        """Writes a screenshot to the first free name screenshot_0.png, screenshot_1.png and so on; returns it."""
+        path = _free_name("screenshot", "png")
+        self.screenshot(path)
+        return path
+
     def record(self, path: str | os.PathLike) -> None:
         """Records beside the output, from now until `stop_recording`; path as in the constructor."""
         self.stop_recording()
         self._recorder = Recorder(check_path(path), self.fps)
         self._frame_version += 1
+        self._record_frame()
         self.stage.touch()
 
     def stop_recording(self) -> None:
@@ -250,9 +259,9 @@ class Viewer:
         if self.recording:
             self.stop_recording()
             return
-        number = next(i for i in itertools.count() if not os.path.exists(f"recording_{i}.mp4"))
-        self.record(f"recording_{number}.mp4")
-        print(f"Recording to recording_{number}.mp4.")
+        path = _free_name("recording", "mp4")
+        self.record(path)
+        print(f"Recording to {path}.")
 
     @property
     def recording(self) -> bool:
@@ -262,8 +271,12 @@ class Viewer:
     def wait(self) -> None:
         """Keeps a page or window until somebody quits or closes it; returns at once where there is none."""
         self.flush()
-        while self._live is not None and self._live.alive and not self.controls.wait_quit(0.2):
-            pass
+        version = self.stage.version
+        while self._live is not None and self._live.alive and not self.controls.wait_quit(1 / min(self.fps, 60)):
+            if self.stage.version != version:  # somebody has turned the camera
+                version = self.stage.version
+                self._frame_version += 1
+                self._record_frame()
 
     def close(self) -> None:
         """Ends output and recording; the file is whole afterwards. A second call does nothing."""
@@ -296,24 +309,20 @@ class Viewer:
 
 
 def make_pictures(
-    sources: dict[str, Snapshot | MeshView], camera: Camera, size: tuple[int, int] | None = None
+    sources: dict[str, Snapshot | MeshView], camera: Camera, mesh_size: tuple[int, int] = SIZE
 ) -> list[Picture]:
-    """Turns what is on show into pictures; meshes are drawn as `camera` sees them.
-
-    Args:
-        sources: what is on show.
-        camera: for the meshes.
-        size: height and width of the image that the pictures will be composed in.
-    """
-    cells = arrange([size] * len(sources), size) if size else ()
-    drawing = {"size": (cells[0].height, cells[0].width)} if cells else {}
+    """Turns what is on show into pictures; meshes are drawn as `camera` sees them, in `mesh_size` (height, width)."""
     pictures = []
     for name, source in sources.items():
         if isinstance(source, MeshView):
-            images, legend = source.draw(camera, **drawing)
+            images, legend = source.draw(camera, mesh_size)
             source = Snapshot(images, len(images), legend=legend)
         pictures.append(to_picture(name, source))
     return pictures
+
+
+def _free_name(stem: str, suffix: str) -> str:
+    return next(name for i in itertools.count() if not os.path.exists(name := f"{stem}_{i}.{suffix}"))
 
 
 def _progress(total: int | None, desc: str | None):
