@@ -1,6 +1,7 @@
 """Meshes seen by the viewer's camera, drawn by glraster's own operations: what the optimizer sees."""
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,9 +10,10 @@ import torch
 import glraster
 
 from .camera import Camera
+from .controls import Choice
 from .images import Legend, colored
 
-__all__ = ["MODES", "MeshView", "Part"]
+__all__ = ["MODES", "SIZE", "MeshView", "Part", "enclosing_sphere"]
 
 MODES = ("shaded", "wireframe", "normals", "checker", "texture", "depth", "layers", "ids", "gradients")
 BACKGROUND = 0.16
@@ -87,8 +89,8 @@ class MeshView:
                 raise ValueError(f"mesh(): texture of {name} must be a tensor [H, W, 3], got {_kind(texture)}")
             parts = [Part(0, len(faces), texture=texture.detach().to(self.vertices, copy=True))]
         self.parts = tuple(parts) or (Part(0, len(faces)),)
-        self.mode = mode
         self.check_mode(mode)
+        self._mode, self._choice = mode, None
 
     def _floats(self, what: str, value: object, channels: int, count: int | None = None) -> torch.Tensor:
         if not isinstance(value, torch.Tensor) or not value.is_floating_point():
@@ -98,6 +100,17 @@ class MeshView:
             raise ValueError(f"mesh(): {what} of {self.name} must be {expected}, got {list(value.shape)}")
         device = value.device if count is None else self.vertices.device
         return value.detach().to(device, torch.float32, copy=True).contiguous()
+
+    @property
+    def mode(self) -> str:
+        """What is drawn."""
+        if self._choice is None:
+            return self._mode
+        return self._choice.value if self._choice.value in self.modes() else "shaded"
+
+    def follow(self, choice: Choice) -> None:
+        """Draws the mode that is chosen at the outputs; 'shaded' where this mesh has not what it needs."""
+        self._choice = choice
 
     def check_mode(self, mode: str) -> None:
         """Raises ValueError for a mode that there is not, or not for this mesh."""
@@ -228,6 +241,12 @@ class MeshView:
     def _part_of(self, ids: torch.Tensor) -> torch.Tensor:
         starts = torch.tensor([part.first for part in self.parts], device=ids.device)
         return (torch.searchsorted(starts, ids.long(), right=True) - 1).clamp(min=0)
+
+
+def enclosing_sphere(spheres: Sequence[tuple[list[float], float]]) -> tuple[list[float], float]:
+    """Centre and radius of a sphere around spheres, about the middle of their centres."""
+    centre = [sum(c) / len(spheres) for c in zip(*(c for c, _ in spheres), strict=True)]
+    return centre, max(math.dist(centre, c) + radius for c, radius in spheres)
 
 
 def _ids(rast: torch.Tensor) -> torch.Tensor:

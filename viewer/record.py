@@ -64,22 +64,24 @@ class Recorder:
         self._thread = threading.Thread(target=self._run, name="glraster recorder", daemon=True)
         self._thread.start()
 
-    def put(self, frame: Callable[[], list[Picture]]) -> None:
-        """Hands over a frame, as a function that makes its pictures. Never waits: a full queue loses its oldest."""
+    def put(self, frame: Callable[[], list[Picture]], wait: bool = False) -> None:
+        """Hands over a frame, as a function that makes its pictures. A full queue loses its oldest, unless `wait`."""
         with self._changed:
+            if wait:
+                self._changed.wait_for(lambda: len(self._waiting) < WAITING or self.failed or self._closing)
             if self._closing or self.failed:
                 return
             if len(self._waiting) == WAITING:
                 self._waiting.popleft()
                 self.dropped += 1
             self._waiting.append(frame)
-            self._changed.notify()
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Writes what waits, and ends the file."""
         with self._changed:
             self._closing = True
-            self._changed.notify()
+            self._changed.notify_all()
         self._thread.join()
 
     def _run(self) -> None:
@@ -97,7 +99,9 @@ class Recorder:
     def _next(self) -> Callable[[], list[Picture]] | None:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closing)
-            return self._waiting.popleft() if self._waiting else None
+            frame = self._waiting.popleft() if self._waiting else None
+            self._changed.notify_all()
+            return frame
 
     def _write(self, pictures: list[Picture]) -> None:
         if self._ffmpeg is None:
@@ -138,7 +142,9 @@ class Recorder:
 
     def _fail(self, error: Exception) -> None:
         if self.failed is None:
-            self.failed = error
+            with self._changed:
+                self.failed = error
+                self._changed.notify_all()
             reason = str(error).strip().splitlines()
             message = f"Viewer: the recording to {self.path} ends: {reason[-1] if reason else type(error).__name__}"
             warnings.warn(message, RuntimeWarning, stacklevel=2)

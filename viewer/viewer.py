@@ -11,7 +11,7 @@ import torch
 
 from .camera import Camera
 from .controls import Choice, Controls, Stage
-from .draw import SIZE, MeshView
+from .draw import SIZE, MeshView, enclosing_sphere
 from .extras import needed
 from .grid import arrange, compose
 from .images import Picture, Snapshot, checked, to_picture
@@ -126,7 +126,7 @@ class Viewer:
         self._late.update((name, tensor.detach()) for name, tensor in tensors.items() if name in soon)
         self._take({name: tensor for name, tensor in tensors.items() if name not in soon}, now)
         if not self.controls.looping:
-            self._record_frame()
+            self.record_frame()
 
     def _take(self, tensors: dict[str, torch.Tensor], now: float) -> None:
         for name in tensors:
@@ -166,15 +166,19 @@ class Viewer:
         Raises:
             TypeError, ValueError: another type or shape; the message names the argument.
         """
-        view = MeshView(name, vertices, faces, **look)
+        self.add_views([MeshView(name, vertices, faces, **look)])
+
+    def add_views(self, views: Sequence[MeshView]) -> None:
+        """Shows meshes; the first ones move a camera that nobody has moved to where it sees them all."""
         if self._idle:
             return
-        if name not in self.stage.sources() and self.camera.at_home:
-            self.camera.look_at_sphere(*view.bounds())
-        self.stage.put(**{name: view})
+        known = any(isinstance(source, MeshView) for source in self.stage.sources().values())
+        if not known and self.camera.at_home:
+            self.camera.look_at_sphere(*enclosing_sphere([view.bounds() for view in views]))
+        self.stage.put(**{view.name: view for view in views})
         self._frame_version += 1
         if not self.controls.looping:
-            self._record_frame()
+            self.record_frame()
 
     def loop(self, iterable: Iterable[T], total: int | None = None, desc: str | None = None) -> Iterator[T]:
         """Iterates with a progress bar; the outputs' buttons pause, step, slow down and end it.
@@ -204,14 +208,14 @@ class Viewer:
             bar.set_postfix(self.plots.newest(), refresh=False)
             bar.close()
             self.flush()
-            self._record_frame()
+            self.record_frame()
             self.stage.touch()
 
     def _between_iterations(self) -> None:
         now = time.monotonic()
         due = {n: t for n, t in self._late.items() if self.controls.paused or now - self._taken[n] >= 1 / self.fps}
         self._take(due, now)
-        self._record_frame()
+        self.record_frame()
 
     def choice(self, name: str, options: Sequence[str]) -> Choice:
         """Offers a list of options at the outputs; `.value` of what this returns is the one chosen."""
@@ -242,7 +246,7 @@ class Viewer:
         self.stop_recording()
         self._recorder = Recorder(check_path(path), self.fps)
         self._frame_version += 1
-        self._record_frame()
+        self.record_frame()
         self.stage.touch()
 
     def stop_recording(self) -> None:
@@ -276,7 +280,7 @@ class Viewer:
             if self.stage.version != version:  # somebody has turned the camera
                 version = self.stage.version
                 self._frame_version += 1
-                self._record_frame()
+                self.record_frame()
 
     def close(self) -> None:
         """Ends output and recording; the file is whole afterwards. A second call does nothing."""
@@ -284,7 +288,7 @@ class Viewer:
             return
         atexit.unregister(self.close)
         self.flush()
-        self._record_frame()
+        self.record_frame()
         self.stop_recording()
         if self._live is not None:
             self._live.close()
@@ -300,12 +304,13 @@ class Viewer:
     def _idle(self) -> bool:
         return self.closed or (self._live is None and self._recorder is None)
 
-    def _record_frame(self) -> None:
-        """Records what is on show, if that is new."""
-        if self._recorder is not None and self._frame_version:
-            self._frame_version = 0
-            sources, camera = self.stage.sources(), self.camera.copy()
-            self._recorder.put(lambda: make_pictures(sources, camera))
+    def record_frame(self, wait: bool = False) -> None:
+        """Records what is on show, if that is new; with `wait`, surely: once the encoder has room for it."""
+        if self._recorder is None or not (self._frame_version or wait):
+            return
+        self._frame_version = 0
+        sources, camera = self.stage.sources(), self.camera.copy()
+        self._recorder.put(lambda: make_pictures(sources, camera), wait)
 
 
 def make_pictures(
