@@ -11,9 +11,10 @@ import torch
 
 from glraster.viewer import Camera, Viewer
 from glraster.viewer.controls import Controls, Stage
-from glraster.viewer.draw import MODES, MeshView
+from glraster.viewer.draw import MeshView
 from glraster.viewer.grid import arrange, compose
 from glraster.viewer.images import DARK, MAGENTA, Snapshot, checked, to_picture
+from glraster.viewer.mesh_arguments import MODES
 from glraster.viewer.plots import MOST_POINTS, Plots
 
 
@@ -28,11 +29,11 @@ def test_import_takes_no_extra():
     assert done.stdout.strip() == "[]"
 
 
-def test_missing_package_names_the_extra():
-    for output, extra, module in (("web", "web", "viser"), ("window", "viewer", "glfw")):
-        code = f"import sys; sys.modules[{module!r}] = None\nfrom glraster.viewer import Viewer\nViewer({output!r})"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        assert f"pip install 'glraster[{extra}]'" in done.stderr.splitlines()[-1]
+@pytest.mark.parametrize(("output", "extra", "module"), [("web", "web", "viser"), ("window", "viewer", "glfw")])
+def test_missing_package_names_the_extra(monkeypatch, output, extra, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(RuntimeError, match=rf"needs {module}: pip install 'glraster\[{extra}\]'"):
+        Viewer(output)
 
 
 def test_bottom_row_comes_last():
@@ -127,7 +128,7 @@ def test_wrong_arguments():
         with pytest.raises(ValueError, match=r"mesh\(\): colors of mesh must be \[3, 3\], got \[2, 3\]"):
             faces = torch.tensor([[0, 1, 2]])
             viewer.mesh(torch.zeros(3, 3), faces, colors=torch.zeros(2, 3))
-        with pytest.raises(ValueError, match="mode must be one of"):
+        with pytest.raises(ValueError, match="mode of mesh must be one of"):
             viewer.mesh(torch.zeros(3, 3), faces, mode="ugly")
 
 
@@ -299,6 +300,14 @@ def test_bad_meshes_draw_what_they_can():
     assert (images != images[0, 0, 0]).any() and images.isfinite().all()
     empty = MeshView("empty", torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.int32))
     assert empty.draw(Camera(), (8, 8))[0].shape == (1, 8, 8, 3)
+
+
+def test_meshes_in_a_fast_loop_are_taken_in_the_end(tmp_path):
+    with Viewer("record", path=tmp_path / "frames", fps=0.01) as viewer:
+        vertices = quad().vertices
+        for i in viewer.loop(range(5)):
+            viewer.mesh(vertices + i, quad().faces)
+        assert torch.equal(viewer.stage.sources()["mesh"].vertices, vertices + 4)
 
 
 def test_mesh_follows_the_camera(tmp_path):

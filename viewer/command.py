@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .draw import MODES, MeshView
+from .draw import MeshView
+from .mesh_arguments import MODES
 from .meshfile import MeshFile, load
 from .viewer import Viewer
 

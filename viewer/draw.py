@@ -1,7 +1,6 @@
 """Meshes seen by the viewer's camera, drawn by glraster's own operations: what the optimizer sees."""
 
 import functools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,10 +11,10 @@ import glraster
 from .camera import Camera
 from .controls import Choice
 from .images import Legend, colored
+from .mesh_arguments import MODES, check_mesh
 
-__all__ = ["MODES", "SIZE", "MeshView", "Part", "enclosing_sphere"]
+__all__ = ["SIZE", "MeshView", "Part"]
 
-MODES = ("shaded", "wireframe", "normals", "checker", "texture", "depth", "layers", "ids", "gradients")
 BACKGROUND = 0.16
 LAYERS = 4
 MOST_ARROWS = 2000
@@ -65,41 +64,19 @@ class MeshView:
         parts: Sequence[Part] = (),
         mode: str = "shaded",
     ):
-        self.name = name
-        self.vertices = self._floats("vertices", vertices, 3)
-        V = len(self.vertices)
-        if not isinstance(faces, torch.Tensor) or faces.is_floating_point():
-            raise TypeError(f"mesh(): faces of {name} must be a tensor of integers, got {_kind(faces)}")
-        if faces.ndim != 2 or faces.shape[1] != 3:
-            raise ValueError(f"mesh(): faces of {name} must be [T, 3], got {list(faces.shape)}")
-        self.faces = faces.detach().to(self.vertices.device, torch.int32, copy=True).contiguous()
-        self.colors, self.given_normals, self.uv, self.vectors = (
-            None if value is None else self._floats(what, value, channels, V)
-            for what, value, channels in (
-                ("colors", colors, 3),
-                ("normals", normals, 3),
-                ("uv", uv, 2),
-                ("vectors", vectors, 3),
-            )
-        )
-        if texture is not None:
-            if uv is None:
-                raise ValueError(f"mesh(): texture of {name} needs uv")
-            if not isinstance(texture, torch.Tensor) or texture.ndim != 3 or texture.shape[2] != 3:
-                raise ValueError(f"mesh(): texture of {name} must be a tensor [H, W, 3], got {_kind(texture)}")
-            parts = [Part(0, len(faces), texture=texture.detach().to(self.vertices, copy=True))]
-        self.parts = tuple(parts) or (Part(0, len(faces)),)
-        self.check_mode(mode)
-        self._mode, self._choice = mode, None
+        look = {"colors": colors, "normals": normals, "uv": uv, "vectors": vectors}
+        check_mesh(name, vertices, faces, texture=texture, mode=mode, **look)
 
-    def _floats(self, what: str, value: object, channels: int, count: int | None = None) -> torch.Tensor:
-        if not isinstance(value, torch.Tensor) or not value.is_floating_point():
-            raise TypeError(f"mesh(): {what} of {self.name} must be a tensor of floats, got {_kind(value)}")
-        if value.ndim != 2 or value.shape[1] != channels or (count is not None and len(value) != count):
-            expected = f"[{'V' if count is None else count}, {channels}]"
-            raise ValueError(f"mesh(): {what} of {self.name} must be {expected}, got {list(value.shape)}")
-        device = value.device if count is None else self.vertices.device
-        return value.detach().to(device, torch.float32, copy=True).contiguous()
+        def copied(tensor: torch.Tensor | None, dtype: torch.dtype = torch.float32) -> torch.Tensor | None:
+            return None if tensor is None else tensor.detach().to(vertices.device, dtype, copy=True).contiguous()
+
+        self.name = name
+        self.vertices, self.faces = copied(vertices), copied(faces, torch.int32)
+        self.colors, self.given_normals, self.uv, self.vectors = map(copied, look.values())
+        if texture is not None:
+            parts = [Part(0, len(faces), texture=copied(texture))]
+        self.parts = tuple(parts) or (Part(0, len(faces)),)
+        self._mode, self._choice = mode, None  # type: str, Choice | None
 
     @property
     def mode(self) -> str:
@@ -111,13 +88,6 @@ class MeshView:
     def follow(self, choice: Choice) -> None:
         """Draws the mode that is chosen at the outputs; 'shaded' where this mesh has not what it needs."""
         self._choice = choice
-
-    def check_mode(self, mode: str) -> None:
-        """Raises ValueError for a mode that there is not, or not for this mesh."""
-        if mode not in MODES:
-            raise ValueError(f"mesh(): mode must be one of {', '.join(MODES)}, got {mode!r}")
-        if mode == "gradients" and self.vectors is None:
-            raise ValueError(f"mesh(): mode 'gradients' of {self.name} needs vectors")
 
     def modes(self) -> tuple[str, ...]:
         """The modes that this mesh has what is needed for."""
@@ -243,12 +213,6 @@ class MeshView:
         return (torch.searchsorted(starts, ids.long(), right=True) - 1).clamp(min=0)
 
 
-def enclosing_sphere(spheres: Sequence[tuple[list[float], float]]) -> tuple[list[float], float]:
-    """Centre and radius of a sphere around spheres, about the middle of their centres."""
-    centre = [sum(c) / len(spheres) for c in zip(*(c for c, _ in spheres), strict=True)]
-    return centre, max(math.dist(centre, c) + radius for c, radius in spheres)
-
-
 def _ids(rast: torch.Tensor) -> torch.Tensor:
     """[N, H, W] int32 triangle ids, -1 for none; see `glraster.rasterize` for how `rast` holds them."""
     codes = rast[..., 3].contiguous()
@@ -269,7 +233,3 @@ def _lines(rast: torch.Tensor, rast_db: torch.Tensor) -> torch.Tensor:
     slopes = torch.stack([du.norm(dim=-1), dv.norm(dim=-1), (du + dv).norm(dim=-1)], dim=-1)
     pixels = (weights / slopes.clamp(min=1e-20)).amin(-1, keepdim=True)  # to the nearest edge
     return (1.3 - pixels).clamp(0, 1)
-
-
-def _kind(value: object) -> str:
-    return f"{value.dtype} {list(value.shape)}" if isinstance(value, torch.Tensor) else type(value).__name__

@@ -54,9 +54,9 @@ class Plots:
             return list(self._curves)
 
     def curve(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Iterations and values, float64 [K] each."""
+        """Iterations and values, float64 [K] each; empty for a name that was never logged."""
         with self._lock:
-            xs, ys = (list(points) for points in self._curves[name])
+            xs, ys = (list(points) for points in self._curves.get(name, ([], [])))
         return np.array(xs), np.array([float(y) for y in ys])
 
     def newest(self) -> dict[str, float]:

@@ -4,25 +4,28 @@ import atexit
 import itertools
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import TypeVar
 
 import torch
 
 from .camera import Camera
 from .controls import Choice, Controls, Stage
-from .draw import SIZE, MeshView, enclosing_sphere
+from .draw import SIZE, MeshView
 from .extras import needed
 from .grid import arrange, compose
-from .images import Picture, Snapshot, checked, to_picture
+from .images import Picture, Snapshot, checked
+from .mesh_arguments import check_mesh
+from .pictures import Source, enclosing_sphere, make_pictures
 from .plots import Plots
+from .progress import Progress
 from .record import Recorder, check_path
 
 __all__ = ["Viewer"]
 
 T = TypeVar("T")
 OUTPUTS = ("auto", "web", "window", "record", "off")
-BAR_PERIOD = 0.25  # seconds between two readings of logged numbers for the progress bar
 
 
 class Viewer:
@@ -75,7 +78,7 @@ class Viewer:
         self.controls = Controls(self.stage)
         self.plots = Plots()
         self.camera.on_change(self.stage.touch)
-        self._late: dict[str, torch.Tensor] = {}  # shown too soon after the last one: taken later, if still the newest
+        self._late: dict[str, Callable[[], Source]] = {}  # shown too soon after the last one
         self._taken: dict[str, float] = {}
         self._frame_version = 0
         self._recorder: Recorder | None = None
@@ -121,20 +124,30 @@ class Viewer:
         tensors = {name: checked(name, image) for name, image in images.items()}
         if self._idle:
             return
+        self._offer({name: partial(Snapshot.of, tensor.detach()) for name, tensor in tensors.items()})
+
+    def _offer(self, sources: dict[str, Callable[[], Source]]) -> None:
+        """Takes what is shown, or keeps it for later where the last of its name was taken just before."""
         now = time.monotonic()
-        soon = {name for name in tensors if now - self._taken.get(name, float("-inf")) < 1 / self.fps}
-        self._late.update((name, tensor.detach()) for name, tensor in tensors.items() if name in soon)
-        self._take({name: tensor for name, tensor in tensors.items() if name not in soon}, now)
+        soon = {name for name in sources if now - self._taken.get(name, float("-inf")) < 1 / self.fps}
+        self._late.update((name, sources[name]) for name in soon)
+        self._take({name: source for name, source in sources.items() if name not in soon}, now)
         if not self.controls.looping:
             self.record_frame()
 
-    def _take(self, tensors: dict[str, torch.Tensor], now: float) -> None:
-        for name in tensors:
+    def _take(self, sources: dict[str, Callable[[], Source]], now: float) -> None:
+        """Copies, and puts the copies on show."""
+        if not sources:
+            return
+        for name in sources:
             self._late.pop(name, None)
             self._taken[name] = now
-        if tensors:
-            self.stage.put(**{name: Snapshot.of(tensor) for name, tensor in tensors.items()})
-            self._frame_version += 1
+        made = {name: source() for name, source in sources.items()}
+        bounds = [view.bounds() for view in made.values() if isinstance(view, MeshView)] if self.camera.at_home else []
+        if bounds and not any(isinstance(source, MeshView) for source in self.stage.sources().values()):
+            self.camera.look_at_sphere(*enclosing_sphere(bounds))  # the first meshes, and nobody has moved the camera
+        self.stage.put(**made)
+        self._frame_version += 1
 
     def flush(self) -> None:
         """Takes what came too soon to be shown at once. The loop does so whenever there is time, and at its end."""
@@ -166,19 +179,14 @@ class Viewer:
         Raises:
             TypeError, ValueError: another type or shape; the message names the argument.
         """
-        self.add_views([MeshView(name, vertices, faces, **look)])
+        check_mesh(name, vertices, faces, **look)
+        if not self._idle:
+            self._offer({name: partial(MeshView, name, vertices, faces, **look)})
 
     def add_views(self, views: Sequence[MeshView]) -> None:
-        """Shows meshes; the first ones move a camera that nobody has moved to where it sees them all."""
-        if self._idle:
-            return
-        known = any(isinstance(source, MeshView) for source in self.stage.sources().values())
-        if not known and self.camera.at_home:
-            self.camera.look_at_sphere(*enclosing_sphere([view.bounds() for view in views]))
-        self.stage.put(**{view.name: view for view in views})
-        self._frame_version += 1
-        if not self.controls.looping:
-            self.record_frame()
+        """Shows meshes that are made already."""
+        if not self._idle:
+            self._offer({view.name: partial(_same, view) for view in views})
 
     def loop(self, iterable: Iterable[T], total: int | None = None, desc: str | None = None) -> Iterator[T]:
         """Iterates with a progress bar; the outputs' buttons pause, step, slow down and end it.
@@ -190,8 +198,8 @@ class Viewer:
         """
         controls = self.controls
         controls.total = total if total is not None or not hasattr(iterable, "__len__") else len(iterable)
-        bar = _progress(controls.total, desc)
-        controls.looping, read = True, 0.0
+        bar = Progress(self.plots, controls.total, desc)
+        controls.looping = True
         try:
             for iteration, item in enumerate(iterable):
                 self._between_iterations()
@@ -199,13 +207,8 @@ class Viewer:
                     break
                 yield item
                 bar.update()
-                if time.monotonic() - read > BAR_PERIOD:
-                    bar.set_postfix(self.plots.newest(), refresh=False)
-                    read = time.monotonic()
         finally:
-            self._between_iterations()
             controls.looping = False
-            bar.set_postfix(self.plots.newest(), refresh=False)
             bar.close()
             self.flush()
             self.record_frame()
@@ -213,7 +216,8 @@ class Viewer:
 
     def _between_iterations(self) -> None:
         now = time.monotonic()
-        due = {n: t for n, t in self._late.items() if self.controls.paused or now - self._taken[n] >= 1 / self.fps}
+        waits = self.controls.paused or self.controls.speed  # then there is time for all of them
+        due = {name: late for name, late in self._late.items() if waits or now - self._taken[name] >= 1 / self.fps}
         self._take(due, now)
         self.record_frame()
 
@@ -313,36 +317,9 @@ class Viewer:
         self._recorder.put(lambda: make_pictures(sources, camera), wait)
 
 
-def make_pictures(
-    sources: dict[str, Snapshot | MeshView], camera: Camera, mesh_size: tuple[int, int] = SIZE
-) -> list[Picture]:
-    """Turns what is on show into pictures; meshes are drawn as `camera` sees them, in `mesh_size` (height, width)."""
-    pictures = []
-    for name, source in sources.items():
-        if isinstance(source, MeshView):
-            images, legend = source.draw(camera, mesh_size)
-            source = Snapshot(images, len(images), legend=legend)
-        pictures.append(to_picture(name, source))
-    return pictures
-
-
 def _free_name(stem: str, suffix: str) -> str:
     return next(name for i in itertools.count() if not os.path.exists(name := f"{stem}_{i}.{suffix}"))
 
 
-def _progress(total: int | None, desc: str | None):
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        return _NoProgress()
-    return tqdm(total=total, desc=desc, disable=None)
-
-
-class _NoProgress:
-    """Where tqdm is not installed."""
-
-    def update(self) -> None: ...
-
-    def set_postfix(self, *_, **__) -> None: ...
-
-    def close(self) -> None: ...
+def _same(view: MeshView) -> MeshView:
+    return view

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .draw import MeshView
 from .extras import needed
 from .grid import arrange
-from .images import Picture, Snapshot
 from .window_panel import PANEL_WIDTH, WindowPanel, draw_legend
+from .window_texture import Texture
 from .window_thread import ui_thread
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ class _Window:
         self._glfw, self._moderngl = needed("glfw", "viewer"), needed("moderngl", "viewer")
         self._imgui, self._implot = needed("imgui_bundle.imgui", "viewer"), needed("imgui_bundle.implot", "viewer")
         self._viewer, self.alive = viewer, False
-        self._textures: dict[str, _Texture] = {}
+        self._textures: dict[str, Texture] = {}
         self._seen, self._settling, self._drawn = -1, SETTLING, 0.0
         self._handle = _open(self._glfw, viewer.title, *viewer.size)
         try:
@@ -173,7 +172,7 @@ class _Window:
             self._textures.pop(name).release()
         cells = arrange([room] * len(sources), room)
         for cell, (name, source) in zip(cells, sources.items(), strict=True):
-            texture = self._textures.setdefault(name, _Texture(self._gl, self._moderngl))
+            texture = self._textures.setdefault(name, Texture(self._gl))
             texture.show(name, source, camera, (cell.height, cell.width))
 
     def _draw_pictures(self, room: tuple[int, int]) -> None:
@@ -185,67 +184,6 @@ class _Window:
             canvas.add_text((cell.x, cell.y - 1.3 * imgui.get_font_size()), 0xFFE8E4E1, texture.label)
             if texture.legend is not None:
                 draw_legend(imgui, canvas, texture.legend, cell)
-
-
-class _Texture:
-    """One picture as a texture, uploaded when it changes. Its first row is the picture's top row."""
-
-    def __init__(self, gl: Any, moderngl: Any):
-        self._gl, self._moderngl, self._texture = gl, moderngl, None
-        self._state: tuple | None = None
-        self._kept: object = None
-        self._on_gpu = None
-        self.label, self.legend = "", None  # type: str, Legend | None
-        self.shape = (1, 1)
-
-    @property
-    def number(self) -> int:
-        """OpenGL's name of the texture."""
-        return self._on_gpu.number if self._on_gpu is not None else self._texture.glo
-
-    def show(self, name: str, source: Snapshot | MeshView, camera: Any, size: tuple[int, int]) -> None:
-        """Takes what there is to see, if it has changed."""
-        from .viewer import make_pictures
-
-        state: tuple[object, ...] = (id(source),)
-        if isinstance(source, MeshView):
-            state = id(source), source.mode, id(camera.pose), size
-        if state == self._state:
-            return
-        self._state, self._kept = state, (source, camera.pose)  # kept, so that no other takes their places
-        if isinstance(source, Snapshot) and source.tensor.is_cuda and self._show_on_gpu(name, source):
-            return
-        (picture,) = make_pictures({name: source}, camera, mesh_size=size)
-        self._upload(picture)
-
-    def _upload(self, picture: Picture) -> None:
-        self.label, self.legend, self.shape = picture.name, picture.legend, picture.pixels.shape[:2]
-        size = self.shape[1], self.shape[0]
-        if self._texture is None or self._texture.size != size:
-            self.release()
-            self._texture = self._gl.texture(size, 3, alignment=1)
-            self._texture.filter = self._moderngl.LINEAR_MIPMAP_LINEAR, self._moderngl.NEAREST
-        self._texture.write(np.ascontiguousarray(picture.pixels), alignment=1)
-        self._texture.build_mipmaps()
-
-    def _show_on_gpu(self, name: str, source: Snapshot) -> bool:
-        """Keeps a picture of a CUDA tensor on the GPU; False where OpenGL and CUDA do not work together."""
-        from .window_cuda import CudaTexture, works
-
-        if not works(source.tensor.device.index):
-            return False
-        if self._on_gpu is None:
-            self.release()
-            self._on_gpu = CudaTexture(source.tensor.device.index)
-        self.label, self.legend, self.shape = self._on_gpu.show(name, source)
-        return True
-
-    def release(self) -> None:
-        """Gives the texture back."""
-        for texture in (self._texture, self._on_gpu):
-            if texture is not None:
-                texture.release()
-        self._texture = self._on_gpu = None
 
 
 class _Loader:
