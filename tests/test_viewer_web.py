@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from viewer_scene import put_on_show
 
 from glraster.viewer import Viewer
 from glraster.viewer.grid import arrange
@@ -121,7 +122,7 @@ def test_dragging_turns_the_camera_and_the_next_picture_shows_it(browser, viewer
     )
 
 
-def test_buttons_pause_step_and_quit(browser, viewer, screenshots):
+def test_buttons_pause_step_and_quit(browser, viewer):
     seen = []
 
     def run():
@@ -146,8 +147,6 @@ def test_buttons_pause_step_and_quit(browser, viewer, screenshots):
         until(lambda: browser.find_elements("css selector", ".uplot"), "a plot")
         time.sleep(0.5)
         assert len(seen) == count + 1
-        canvas(browser)
-        browser.save_screenshot(str(screenshots / "viewer_web.png"))
         press(browser, "Continue")
         until(lambda: len(seen) > count + 3, "more iterations")
         press(browser, "Quit the loop")
@@ -160,6 +159,14 @@ def test_buttons_pause_step_and_quit(browser, viewer, screenshots):
     viewer.stage.remove("depth")
     viewer.show(image=1 - quarters())
     until(lambda: shows(browser, 0.25, 0.25, (255, 0, 255)), "a picture after the loop")
+
+
+def test_screenshot_for_the_documentation(browser, viewer, screenshots):
+    put_on_show(viewer)
+    browser.get(address(viewer))
+    until(lambda: browser.find_elements("css selector", ".uplot") and canvas(browser).std() > 20, "pictures and plots")
+    time.sleep(1)  # whatever still moves
+    browser.save_screenshot(str(screenshots / "viewer_web.png"))
 
 
 def test_two_watchers_and_one_who_leaves(browser, viewer):

@@ -131,7 +131,7 @@ class WindowPanel:
         if imgui.button("Stop recording" if self._viewer.recording else "Record"):
             self._viewer.toggle_recording()
         imgui.same_line()
-        if imgui.button("Reset the camera"):
+        if imgui.button("Reset view"):
             self._viewer.camera.reset()
 
     def _draw_plots(self) -> None:
