@@ -12,7 +12,7 @@ import torch
 from glraster.viewer import Camera, Viewer
 from glraster.viewer.controls import Controls, Stage
 from glraster.viewer.draw import MeshView
-from glraster.viewer.grid import arrange, compose
+from glraster.viewer.grid import arrange, compose, largest_shape
 from glraster.viewer.images import DARK, MAGENTA, Snapshot, checked, to_picture
 from glraster.viewer.mesh_arguments import MODES
 from glraster.viewer.plots import MOST_POINTS, Plots
@@ -75,7 +75,7 @@ def test_scalars_and_ids_have_legends():
     shown = picture(torch.tensor([[-1, 0, 1, 20]], dtype=torch.int32))
     table = shown.legend.colors
     assert shown.pixels[0].tolist() == [list(DARK), table[0].tolist(), table[1].tolist(), table[0].tolist()]
-    assert (shown.legend.kind, shown.legend.low, shown.legend.high) == ("ids", -1, 20)
+    assert (shown.legend.kind, shown.legend.low, shown.legend.high) == ("ids", 0, 20)
     constant = picture(torch.full((2, 2), 7.0))
     assert constant.legend.low == constant.legend.high == 7
 
@@ -139,6 +139,14 @@ def test_pictures_are_as_large_as_they_fit():
     assert wide[0].y == wide[1].y and wide[1].x > wide[0].x + wide[0].width
     high = arrange([(10, 10)] * 2, (600, 300))
     assert high[0].x == high[1].x and high[1].y > high[0].y + high[0].height
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+@pytest.mark.parametrize("size", [(480, 900), (900, 480)])
+def test_meshes_fill_the_room(count, size):
+    height, width = largest_shape(count, size)
+    cells = arrange([(height, width)] * count, size)
+    assert {(cell.height, cell.width) for cell in cells} == {(height, width)}
 
 
 def test_composition_keeps_pixels_and_shows_names():

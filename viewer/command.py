@@ -1,7 +1,6 @@
 """`glraster view`: meshes from files, to look at from all sides."""
 
 import argparse
-import contextlib
 import math
 from pathlib import Path
 
@@ -53,8 +52,7 @@ def run(options: argparse.Namespace) -> int:
         for view in views:
             view.follow(choice)
         viewer.add_views(views)
-        with contextlib.suppress(KeyboardInterrupt):
-            _turn_around(viewer) if options.record else viewer.wait()
+        _turn_around(viewer) if options.record else viewer.wait()
     return 0
 
 

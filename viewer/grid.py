@@ -8,7 +8,7 @@ import numpy as np
 from .extras import needed
 from .images import Legend, Picture
 
-__all__ = ["Cell", "arrange", "compose", "legend_texts", "natural_size"]
+__all__ = ["Cell", "arrange", "compose", "largest_shape", "legend_texts", "natural_size"]
 
 LABEL, LEGEND, GAP = 22, 20, 6  # pixels: the name above a picture, the legend below it, the space around it
 BACKGROUND, INK = (32, 34, 38), (225, 228, 232)
@@ -24,6 +24,15 @@ class Cell(NamedTuple):
     height: int
 
 
+def largest_shape(count: int, size: tuple[int, int]) -> tuple[int, int]:
+    """The (height, width) of each of `count` pictures that fill an image of `size` when arranged in it."""
+    boxes = []
+    for columns in range(1, max(count, 1) + 1):
+        height, width = _box(size, -(-max(count, 1) // columns), columns)
+        boxes.append((min(height, width), height, width))  # the one in which a square is largest
+    return max(boxes)[1:]
+
+
 def arrange(shapes: Sequence[tuple[int, int]], size: tuple[int, int]) -> list[Cell]:
     """Places pictures of the shapes (height, width) in an image of `size` (height, width), as large as they fit."""
     if not shapes:
@@ -31,8 +40,7 @@ def arrange(shapes: Sequence[tuple[int, int]], size: tuple[int, int]) -> list[Ce
     best: list[Cell] = []
     for columns in range(1, len(shapes) + 1):
         rows = -(-len(shapes) // columns)
-        box_w = max(size[1] // columns - 2 * GAP, 1)
-        box_h = max(size[0] // rows - 2 * GAP - LABEL - LEGEND, 1)
+        box_h, box_w = _box(size, rows, columns)
         cells = []
         for index, (height, width) in enumerate(shapes):
             scale = min(box_w / width, box_h / height)
@@ -44,6 +52,11 @@ def arrange(shapes: Sequence[tuple[int, int]], size: tuple[int, int]) -> list[Ce
         if not best or min(c.width * c.height for c in cells) > min(c.width * c.height for c in best):
             best = cells
     return best
+
+
+def _box(size: tuple[int, int], rows: int, columns: int) -> tuple[int, int]:
+    """Height and width of the room for each picture."""
+    return max(size[0] // rows - 2 * GAP - LABEL - LEGEND, 1), max(size[1] // columns - 2 * GAP, 1)
 
 
 def natural_size(shapes: Sequence[tuple[int, int]]) -> tuple[int, int]:

@@ -167,7 +167,7 @@ def _scalars(values: torch.Tensor) -> tuple[torch.Tensor, Legend]:
 def _ids(ids: torch.Tensor) -> tuple[torch.Tensor, Legend]:
     table = _color_map("tab20", 20)
     colors = torch.from_numpy(table).to(ids.device)[ids.long() % len(table)]
-    return _mark(colors, ids < 0, DARK), Legend("ids", ids.min().item(), ids.max().item(), table)
+    return _mark(colors, ids < 0, DARK), Legend("ids", max(ids.min().item(), 0), ids.max().item(), table)
 
 
 def _mark(colors: torch.Tensor, where: torch.Tensor, color: tuple[int, int, int] = MAGENTA) -> torch.Tensor:

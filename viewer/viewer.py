@@ -1,6 +1,7 @@
 """The viewer: one API, four outputs."""
 
 import atexit
+import contextlib
 import itertools
 import os
 import time
@@ -14,7 +15,7 @@ from .camera import Camera
 from .controls import Choice, Controls, Stage
 from .draw import SIZE, MeshView
 from .extras import needed
-from .grid import arrange, compose
+from .grid import compose, largest_shape
 from .images import Picture, Snapshot, checked
 from .mesh_arguments import check_mesh
 from .pictures import Source, enclosing_sphere, make_pictures
@@ -199,7 +200,7 @@ class Viewer:
         controls = self.controls
         controls.total = total if total is not None or not hasattr(iterable, "__len__") else len(iterable)
         bar = Progress(self.plots, controls.total, desc)
-        controls.looping = True
+        controls.quitting, controls.looping = False, True
         try:
             for iteration, item in enumerate(iterable):
                 self._between_iterations()
@@ -231,12 +232,12 @@ class Viewer:
     def pictures(self, size: tuple[int, int] | None = None) -> list[Picture]:
         """What is on show now, on the CPU; `size`: height and width of the whole in which it will be composed."""
         sources = self.stage.sources()
-        cells = arrange([size] * len(sources), size) if size else []
-        return make_pictures(sources, self.camera, (cells[0].height, cells[0].width) if cells else SIZE)
+        return make_pictures(sources, self.camera, largest_shape(len(sources), size) if size else SIZE)
 
     def screenshot(self, path: str | os.PathLike) -> None:
         """Writes what is on show to a picture file, with names and legends."""
-        self.flush()
+        if not self.controls.looping:
+            self.flush()
         needed("PIL.Image", "record").fromarray(compose(self.pictures())).save(path)
 
     def numbered_screenshot(self) -> str:
@@ -274,11 +275,16 @@ class Viewer:
     @property
     def recording(self) -> bool:
         """Whether a recording is being written."""
-        return self._recorder is not None and self._recorder.failed is None
+        recorder = self._recorder
+        return recorder is not None and recorder.failed is None
 
     def wait(self) -> None:
-        """Keeps a page or window until somebody quits or closes it; returns at once where there is none."""
+        """Keeps a page or window until somebody quits or closes it, or Ctrl-C; returns at once where there is none."""
         self.flush()
+        with contextlib.suppress(KeyboardInterrupt):
+            self._wait()
+
+    def _wait(self) -> None:
         version = self.stage.version
         while self._live is not None and self._live.alive and not self.controls.wait_quit(1 / min(self.fps, 60)):
             if self.stage.version != version:  # somebody has turned the camera
@@ -310,11 +316,11 @@ class Viewer:
 
     def record_frame(self, wait: bool = False) -> None:
         """Records what is on show, if that is new; with `wait`, surely: once the encoder has room for it."""
-        if self._recorder is None or not (self._frame_version or wait):
-            return
-        self._frame_version = 0
-        sources, camera = self.stage.sources(), self.camera.copy()
-        self._recorder.put(lambda: make_pictures(sources, camera), wait)
+        recorder = self._recorder  # another thread may end it
+        if recorder is not None and (self._frame_version or wait):
+            self._frame_version = 0
+            sources, camera = self.stage.sources(), self.camera.copy()
+            recorder.put(lambda: make_pictures(sources, camera), wait)
 
 
 def _free_name(stem: str, suffix: str) -> str:

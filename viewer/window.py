@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .extras import needed
-from .grid import arrange
+from .grid import arrange, largest_shape
 from .window_panel import PANEL_WIDTH, WindowPanel, draw_legend
 from .window_texture import Texture
 from .window_thread import ui_thread
@@ -170,10 +170,11 @@ class _Window:
         sources, camera = self._viewer.stage.sources(), self._viewer.camera
         for name in set(self._textures) - set(sources):
             self._textures.pop(name).release()
-        cells = arrange([room] * len(sources), room)
-        for cell, (name, source) in zip(cells, sources.items(), strict=True):
-            texture = self._textures.setdefault(name, Texture(self._gl))
-            texture.show(name, source, camera, (cell.height, cell.width))
+        mesh_size = largest_shape(len(sources), room)
+        for name, source in sources.items():
+            if name not in self._textures:
+                self._textures[name] = Texture(self._gl)
+            self._textures[name].show(name, source, camera, mesh_size)
 
     def _draw_pictures(self, room: tuple[int, int]) -> None:
         imgui, textures = self._imgui, list(self._textures.values())
