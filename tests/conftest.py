@@ -164,6 +164,19 @@ def imageio_ffmpeg():
     return pytest.importorskip("imageio_ffmpeg")
 
 
+@pytest.fixture(scope="session")
+def viser() -> None:
+    """Needs the package of that name."""
+    pytest.importorskip("viser")
+
+
+@pytest.fixture(scope="session")
+def window_packages() -> None:
+    """Needs what the viewer's window and its tests are made of."""
+    for package in ("glfw", "moderngl", "imgui_bundle", "Xlib"):
+        pytest.importorskip(package)
+
+
 @pytest.fixture
 def screenshots(tmp_path) -> Path:
     """Where screenshots go: docs/ if the variable GLRASTER_SCREENSHOTS is set, as `make screenshots` does."""
@@ -171,9 +184,8 @@ def screenshots(tmp_path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def start_browser(tmp_path_factory):
+def start_browser(tmp_path_factory, viser):
     """Starts headless Chromium with software WebGL, driven by selenium: a function of further flags."""
-    pytest.importorskip("viser")
     webdriver = pytest.importorskip("selenium.webdriver")
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if chromium is None or driver is None:
@@ -200,10 +212,8 @@ def browser(start_browser):
 
 
 @pytest.fixture(scope="session")
-def xvfb():
+def xvfb(window_packages):
     """The name of an X display without a screen, started here."""
-    for package in ("glfw", "moderngl", "imgui_bundle", "Xlib"):
-        pytest.importorskip(package)
     if shutil.which("Xvfb") is None:
         pytest.skip("no Xvfb: on Debian, apt-get install xvfb")
     read, write = os.pipe()

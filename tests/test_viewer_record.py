@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import imageio.v3 as imageio
@@ -13,14 +14,19 @@ import torch
 
 from glraster.viewer import Viewer
 from glraster.viewer.images import Picture
-from glraster.viewer.record import WAITING, Recorder
+from glraster.viewer.record import WAITING, Recorder, yield_to_others
 
 
-def film(path):
-    imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
-    reader = imageio_ffmpeg.read_frames(str(path))
-    width, height = next(reader)["size"]
-    return [np.frombuffer(frame, np.uint8).reshape(height, width, 3) for frame in reader]
+@pytest.fixture
+def film(imageio_ffmpeg):
+    """Reads the frames of a film: a function of its path."""
+
+    def read(path):
+        reader = imageio_ffmpeg.read_frames(str(path))
+        width, height = next(reader)["size"]
+        return [np.frombuffer(frame, np.uint8).reshape(height, width, 3) for frame in reader]
+
+    return read
 
 
 def test_png_frames(tmp_path):
@@ -39,7 +45,7 @@ def test_png_frames(tmp_path):
     assert len(set(rows)) == 1 and rows[0] > 300  # the bottom row is at the bottom
 
 
-def test_film(tmp_path):
+def test_film(tmp_path, film):
     path = tmp_path / "folder" / "film.mp4"
     with Viewer("record", path=path, fps=1e3) as viewer:
         for i in viewer.loop(range(4)):
@@ -51,7 +57,7 @@ def test_film(tmp_path):
     assert [abs(int(f[170, 150, 1]) - g) < 8 for f, g in zip(frames, (0, 85, 170, 255), strict=True)] == [True] * 4
 
 
-def test_a_new_picture_does_not_change_the_size_of_a_film(tmp_path):
+def test_a_new_picture_does_not_change_the_size_of_a_film(tmp_path, film):
     with Viewer("record", path=tmp_path / "film.mp4") as viewer:
         viewer.show(a=torch.zeros(64, 64, 3))
         viewer.show(b=torch.zeros(80, 700, 3))
@@ -72,7 +78,7 @@ for i in viewers[0].loop(range(100000)):
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_whole_after_an_interruption(tmp_path, how):
+def test_whole_after_an_interruption(tmp_path, how, film):
     path, folder = tmp_path / "film.mp4", tmp_path / "frames"
     command = [sys.executable, "-c", SCRIPT, str(path), str(folder)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -106,7 +112,7 @@ def test_full_disk_gives_one_warning_and_the_loop_goes_on(tmp_path, monkeypatch)
     assert done == 20 and len([w for w in caught if "recording" in str(w.message)]) == 1
 
 
-def test_dead_encoder_gives_one_warning_and_the_loop_goes_on(tmp_path):
+def test_dead_encoder_gives_one_warning_and_the_loop_goes_on(tmp_path, imageio_ffmpeg):
     """A device without space, for ffmpeg itself."""
     path = tmp_path / "film.mp4"
     path.symlink_to("/dev/full")
@@ -120,8 +126,6 @@ def test_dead_encoder_gives_one_warning_and_the_loop_goes_on(tmp_path):
 
 
 def test_slow_encoder_does_not_hold_the_loop(tmp_path, monkeypatch):
-    import threading
-
     go = threading.Event()
     monkeypatch.setattr(Recorder, "_write", lambda self, pictures: go.wait(20))
     recorder = Recorder(tmp_path / "frames", 30)
@@ -131,3 +135,21 @@ def test_slow_encoder_does_not_hold_the_loop(tmp_path, monkeypatch):
     go.set()
     recorder.close()
     assert recorder.written + recorder.dropped == 50
+
+
+def test_threads_of_the_viewer_go_last_at_any_priority():
+    """Also in a program that has the lowest priority already, which it may not leave."""
+    priorities = []
+
+    def run():
+        own = threading.get_native_id()
+        for _ in range(3):
+            yield_to_others()
+            priorities.append(os.getpriority(os.PRIO_PROCESS, own))
+
+    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert priorities == [min(before + 10 * i, 19) for i in (1, 2, 3)]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before

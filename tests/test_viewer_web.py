@@ -185,8 +185,7 @@ def test_two_watchers_and_one_who_leaves(browser, viewer):
     until(lambda: shows(browser, 0.25, 0.25, (255, 0, 255)), "the next picture for the first")
 
 
-def test_address_is_printed_and_a_port_in_use_moves_on(capsys):
-    pytest.importorskip("viser")
+def test_address_is_printed_and_a_port_in_use_moves_on(capsys, viser):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -198,16 +197,14 @@ def test_address_is_printed_and_a_port_in_use_moves_on(capsys):
             assert re.search(rf"ssh -L {viewer._live.port}:127.0.0.1:{viewer._live.port} \S+@\S+", out)
 
 
-def test_addresses_that_cannot_be_had():
-    pytest.importorskip("viser")
+def test_addresses_that_cannot_be_had(viser):
     with pytest.raises(RuntimeError, match="cannot listen at host '192.0.2.1'"):
         Viewer("web", host="192.0.2.1")
     with pytest.raises(ValueError, match="port must be a number from 0 to 65535, got 70000"):
         Viewer("web", port=70000)
 
 
-def test_a_failing_page_gives_one_warning_and_the_loop_goes_on(monkeypatch):
-    pytest.importorskip("viser")
+def test_a_failing_page_gives_one_warning_and_the_loop_goes_on(monkeypatch, viser):
     viewer = Viewer("web", port=0)
     monkeypatch.setattr(viewer._live._panel, "update", lambda: 1 / 0)
     with pytest.warns(RuntimeWarning, match="the page ends: ZeroDivisionError") as caught:
@@ -219,8 +216,7 @@ def test_a_failing_page_gives_one_warning_and_the_loop_goes_on(monkeypatch):
     assert len([w for w in caught if "page ends" in str(w.message)]) == 1
 
 
-def test_recording_beside_the_page(tmp_path, monkeypatch):
-    pytest.importorskip("viser")
+def test_recording_beside_the_page(tmp_path, monkeypatch, viser, imageio_ffmpeg):
     monkeypatch.chdir(tmp_path)
     with Viewer("web", port=0) as viewer:
         viewer.show(image=quarters())

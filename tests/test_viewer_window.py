@@ -2,11 +2,13 @@
 
 import gc
 import resource
+import sys
 import time
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from viewer_scene import put_on_show
 
 import glraster
@@ -131,7 +133,7 @@ def test_a_mesh_is_upright_and_mouse_turns_moves_and_zooms(viewer, display):
     assert viewer.camera.pose is before
 
 
-def test_keys_act(viewer, display, tmp_path, monkeypatch):
+def test_keys_act(viewer, display, tmp_path, monkeypatch, imageio_ffmpeg):
     monkeypatch.chdir(tmp_path)
     hands, controls = Hands(display, viewer), viewer.controls
     viewer.show(image=quarters())
@@ -159,11 +161,10 @@ def test_keys_act(viewer, display, tmp_path, monkeypatch):
 
 
 def test_screenshot_for_the_documentation(display, screenshots):
-    image = pytest.importorskip("PIL.Image")
     with Viewer("window", title="fit", size=(520, 960)) as viewer:
         put_on_show(viewer)
         seen = viewer._live.read()
-    image.fromarray(np.ascontiguousarray(seen)).save(screenshots / "viewer_window.png")
+    Image.fromarray(np.ascontiguousarray(seen)).save(screenshots / "viewer_window.png")
     assert seen[:, : 960 - PANEL_WIDTH].std() > 20
 
 
@@ -246,9 +247,7 @@ def test_frames_and_windows_leave_no_memory_behind(display):
     assert grown["windows"] < 20e6  # two framebuffers each that stayed would take 24e6
 
 
-def test_without_a_display_the_error_names_the_other_outputs(monkeypatch):
-    for package in ("glfw", "moderngl", "imgui_bundle"):
-        pytest.importorskip(package)
+def test_without_a_display_the_error_names_the_other_outputs(monkeypatch, window_packages):
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(RuntimeError, match="no display for a window.*output='web'.*output='record'"):
@@ -259,8 +258,6 @@ def test_without_a_display_the_error_names_the_other_outputs(monkeypatch):
 
 
 def test_auto_takes_what_there_is(monkeypatch, capsys):
-    import sys
-
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setitem(sys.modules, "viser", None)

@@ -117,14 +117,13 @@ def colored(images: torch.Tensor) -> tuple[torch.Tensor, Legend | None]:
         return images.expand(*images.shape[:3], 3), None
     values = images.float() / 255 if images.dtype == torch.uint8 else images.float()
     values = values.clamp(0, 1)  # keeps NaN
-    nan = values.sum(-1).isnan()
-    if channels == 1:
-        values = values.expand(*values.shape[:3], 3)
-    elif channels == 2:
+    nan = values.isnan().any(-1) if values.sum().isnan() else None  # seldom, and slower than the rest
+    if channels == 2:
         values = torch.nn.functional.pad(values, (0, 1))
     elif channels == 4:
         values = values[..., :3] * values[..., 3:] + 0.5 * (1 - values[..., 3:])
-    return _mark(values.mul(255).add_(0.5).to(torch.uint8), nan), None
+    colors = values.mul(255).add_(0.5).to(torch.uint8)
+    return colors if nan is None else _mark(colors, nan), None
 
 
 def to_picture(name: str, shown: Snapshot) -> Picture:

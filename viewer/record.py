@@ -34,7 +34,8 @@ def check_path(path: str | os.PathLike | None) -> Path:
 
 def yield_to_others() -> None:
     """Lets the other threads of this machine go first; what this thread starts inherits that."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+    thread = threading.get_native_id()
+    os.setpriority(os.PRIO_PROCESS, thread, min(os.getpriority(os.PRIO_PROCESS, thread) + 10, 19))
 
 
 class Recorder:
