@@ -8,7 +8,7 @@ TORCH ?= torch==2.13.0
 KERNELS := $(wildcard glraster/cuda_kernels/*.cu glraster/cuda_kernels/common/*.cuh)
 RUN := .venv/bin/python
 
-.PHONY: setup demo test test-all test-install lint format bench system clean
+.PHONY: setup demo test test-all test-install lint format bench screenshots system clean
 
 setup: system .venv/installed
 
@@ -58,6 +58,11 @@ bench: setup
 	$(RUN) benchmarks/texture.py
 	$(RUN) benchmarks/texture3d.py
 	$(RUN) benchmarks/stochastic.py
+	$(RUN) benchmarks/viewer.py
+
+# The pictures of docs/viewer.md, from the tests that look at them.
+screenshots: setup
+	GLRASTER_SCREENSHOTS=1 $(RUN) -m pytest tests -k screenshot_for_the_documentation
 
 clean:
 	rm -rf .venv build dist *.egg-info glraster/cuda_kernels/*.so out

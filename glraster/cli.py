@@ -1,4 +1,4 @@
-"""The command line: `glraster doctor`, also `python -m glraster doctor`."""
+"""The command line: `glraster doctor` and `glraster view`, also `python -m glraster ...`."""
 
 import argparse
 import dataclasses
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from .doctor import Finding, examine, healthy
+from .viewer import command as view_command
 
 try:  # for the table; without it the report is plain lines
     from rich.console import Console
@@ -34,7 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     doctor.add_argument("--json", action="store_true", help="print JSON for programs")
     doctor.add_argument("--timeout", type=_seconds, default=120, help="seconds for each check (default: 120)")
+    view = commands.add_parser("view", help="look at meshes from all sides, in a window or a browser")
+    view_command.add_arguments(view)
     options = parser.parse_args(arguments)
+    if options.command == "view":
+        return view_command.run(options)
     return _doctor(options.json, options.timeout)
 
 

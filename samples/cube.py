@@ -17,8 +17,7 @@ import camera
 import meshes
 import pictures
 import torch
-from options import make_context, make_parser, positive
-from progress import steps
+from options import make_context, make_parser, make_viewer, positive
 from tqdm import tqdm
 
 import glraster.torch as dr
@@ -59,7 +58,8 @@ def main() -> None:
         tqdm.write(f"iteration {iteration:5d}   mean corner distance {distance:.4f}")
 
     report(0)
-    for iteration in steps(1, args.max_iter + 1, desc="fitting"):
+    viewer = make_viewer(args)
+    for iteration in viewer.loop(range(1, args.max_iter + 1)):
         mvp = random_views(8, generator, glctx.device)
         truth = draw(glctx, mvp, target, target_colors, tri, args.resolution)
         guess = draw(glctx, mvp, corners, colors, tri, args.resolution)
@@ -68,6 +68,8 @@ def main() -> None:
         loss.backward()
         optimizer.step()
         schedule.step()
+        viewer.log(loss=loss)
+        viewer.show(guess=guess, truth=truth)
         if iteration % 100 == 0 or iteration == args.max_iter:
             report(iteration)
 
@@ -80,6 +82,7 @@ def main() -> None:
     path = Path(args.out) / "cube.png"
     pictures.save(path, pictures.grid([first, found, truth, pictures.enlarge(given, 256)]))
     print(f"Wrote {path}.")
+    viewer.wait()
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ import imageio.v3 as imageio
 import pictures
 import procedural
 import torch
-from options import existing_file, make_context, make_parser, positive
-from progress import steps
+from options import existing_file, make_context, make_parser, make_viewer, positive
+from tqdm import tqdm, trange
 
 import glraster as dr
 
@@ -79,11 +79,12 @@ def main() -> None:
         image, covered = (pictures.shrink(image, 2) for image in images)
         return mvp, image, covered == 1  # pixels on the outline show the background as well
 
-    shots = [photograph() for _ in steps(args.pictures, desc="taking pictures")]
+    shots = [photograph() for _ in trange(args.pictures, desc="taking pictures", disable=None)]
     tex = torch.full_like(truth, 0.5).requires_grad_()
     optimizer = torch.optim.Adam([tex], lr=0.05, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: 0.02 ** (i / args.max_iter))
-    for iteration in (bar := steps(1, args.max_iter + 1, desc="learning")):
+    viewer = make_viewer(args)
+    for iteration in viewer.loop(range(1, args.max_iter + 1), desc="learning"):
         mvp, shot, inside = shots[torch.randint(len(shots), (), generator=generator)]
         guess, _ = draw(glctx, mesh, uv, mvp, tex, args.resolution, FILTERS[args.mip])
         loss = (guess - shot).square().mean(dim=-1, keepdim=True)[inside].mean()
@@ -91,8 +92,10 @@ def main() -> None:
         loss.backward()
         optimizer.step()
         schedule.step()
+        viewer.log(loss=loss)
+        viewer.show(guess=guess, shot=shot, texture=tex)
         if iteration % 100 == 0 or iteration == args.max_iter:
-            bar.write(f"iteration {iteration:5d}   PSNR of the texture {psnr(tex.detach(), truth):.2f} dB")
+            tqdm.write(f"iteration {iteration:5d}   PSNR of the texture {psnr(tex.detach(), truth):.2f} dB")
 
     views = torch.stack([random_view(generator, distance, distance)[0] for distance in (1.7, 2.5, 4.0)])
     rows = []
@@ -102,6 +105,7 @@ def main() -> None:
     path = Path(args.out) / f"earth_{args.mip or 'plain'}.png"
     pictures.save(path, pictures.grid(rows))
     print(f"Wrote {path}: the truth above, the result below.")
+    viewer.wait()
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ import meshes
 import pictures
 import procedural
 import torch
-from options import existing_file, make_context, make_parser, positive
-from progress import steps
+from options import existing_file, make_context, make_parser, make_viewer, positive
 from torch.nn.functional import normalize
+from tqdm import tqdm
 
 import glraster as dr
 
@@ -69,7 +69,8 @@ def main() -> None:
     optimizer = torch.optim.Adam([env, phong], lr=0.03, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: 0.03 ** (i / args.max_iter))
     start = rmse(env.detach(), true_env)
-    for iteration in (bar := steps(1, args.max_iter + 1, desc="learning")):
+    viewer = make_viewer(args)
+    for iteration in viewer.loop(range(1, args.max_iter + 1), desc="learning"):
         eyes = random_eyes(2, generator).to(glctx.device)
         lamps = normalize(torch.randn(2, 3, generator=generator), dim=1).to(glctx.device)
         with torch.no_grad():
@@ -80,10 +81,12 @@ def main() -> None:
         loss.backward()
         optimizer.step()
         schedule.step()
+        viewer.log(loss=loss)
+        viewer.show(guess=guess, shot=shot, environment=env)
         if iteration % 100 == 0 or iteration == args.max_iter:
             error = rmse(env.detach(), true_env)
             shares = f"environment RMSE {error:.4f}, {error / start:.3f} of its start"
-            bar.write(f"iteration {iteration:5d}   {shares}   Phong RMSE {rmse(phong.detach(), true_phong):.4f}")
+            tqdm.write(f"iteration {iteration:5d}   {shares}   Phong RMSE {rmse(phong.detach(), true_phong):.4f}")
 
     everywhere = procedural.map_directions(procedural.texel_centres(256, 512)).to(glctx.device)[None]
     eyes, lamps = (3.2 * camera.directions(8)[[2, 5]]).to(glctx.device), camera.directions(8)[[1, 3]].to(glctx.device)
@@ -96,6 +99,7 @@ def main() -> None:
         rows.append(torch.cat([panorama, *views[:, None]], dim=2))
     pictures.save(Path(args.out) / "envphong.png", pictures.grid(rows))
     print(f"Wrote {Path(args.out) / 'envphong.png'}.")
+    viewer.wait()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Fits a sphere to pictures of a mesh: silhouettes and shading pull its vertices into place.
 
-    python samples/fit_mesh.py [--mesh bunny.obj] [--out out/fit_mesh]
+    python samples/fit_mesh.py [--mesh bunny.obj] [--out out/fit_mesh] [--view]
 
 Pictures of the target from all around are drawn first; they are all that the fit sees. It starts from a coarse sphere,
 which is refined twice on the way. Without --mesh the target is a procedural bear.
@@ -10,6 +10,7 @@ fitted.obj. The silhouettes of start, result and target are compared over views 
 intersection over union (IoU) ends above 0.98.
 """
 
+import itertools
 from pathlib import Path
 
 import camera
@@ -19,7 +20,6 @@ import pictures
 import torch
 import trimesh
 from large_steps import Smoothing, UniformAdam
-from progress import steps
 
 import glraster.torch as dr
 
@@ -62,13 +62,13 @@ def silhouette_iou(glctx, mesh, target, mvps, resolution=256) -> float:
     return (both.sum((1, 2)) / either.sum((1, 2))).mean().item()
 
 
-def fit_stage(glctx, mesh, smoothing, iterations, mvps, truth, batch, generator, bar, losses) -> meshes.Mesh:
-    """Moves the vertices of a mesh with fixed topology."""
+def fit_stage(glctx, mesh, smoothing, steps, iterations, mvps, truth, batch, generator, viewer) -> meshes.Mesh:
+    """Moves the vertices of a mesh with fixed topology, in so many of the loop's steps."""
     smooth, topology = Smoothing(mesh, smoothing), dr.antialias_construct_topology_hash(mesh.triangles)
     unknowns = smooth.unknowns(mesh.positions).requires_grad_()
     optimizer = UniformAdam([unknowns], lr=0.05)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: 0.1 ** (i / iterations))
-    for _ in range(iterations):
+    for _ in itertools.islice(steps, iterations):
         chosen = torch.randperm(len(mvps), generator=generator)[:batch]
         guess = mesh._replace(positions=smooth.positions(unknowns))
         image, wanted = render(glctx, guess, mvps[chosen], truth.shape[1], topology), truth[chosen]
@@ -79,9 +79,9 @@ def fit_stage(glctx, mesh, smoothing, iterations, mvps, truth, batch, generator,
         loss.backward()
         optimizer.step()
         schedule.step()
-        losses.append(loss.item())
-        bar.set_postfix(loss=f"{losses[-1]:.4f}", vertices=len(unknowns), refresh=False)
-        bar.update()
+        viewer.log(loss=loss)
+        viewer.show(image=image[:4], target=wanted[:4])
+        viewer.mesh(guess.positions, guess.triangles)
     return mesh._replace(positions=smooth.positions(unknowns).detach())
 
 
@@ -89,6 +89,46 @@ def show(glctx, mesh, mvps, size=384) -> torch.Tensor:
     with torch.no_grad():
         image = pictures.shrink(render(glctx, mesh, mvps, 2 * size), 2)
     return image[..., :3] + (1 - image[..., 3:]) * 0.93  # on light grey
+
+
+def report(glctx, args, start, mesh, target, held_out, losses) -> None:
+    """Writes the pictures and the mesh, and prints how well it fits."""
+    out = Path(args.out)
+    rows = {
+        name: show(glctx, shape, held_out[:5])
+        for name, shape in (("before", start), ("after", mesh), ("target", target))
+    }
+    for name, row in rows.items():
+        pictures.save(out / f"{name}.png", pictures.grid([row]))
+    pictures.save(out / "comparison.png", pictures.grid(list(rows.values())))
+    pictures.save_curve(out / "loss.png", losses, "loss")
+    meshes.save(out / "fitted.obj", mesh)
+    before, after = (silhouette_iou(glctx, shape, target, held_out) for shape in (start, mesh))
+    print(f"silhouette IoU over {len(held_out)} held-out views: {before:.4f} before, {after:.4f} after; see {out}")
+
+
+def fit(glctx, args, viewer) -> None:
+    """Fits a sphere to pictures of the target."""
+    device, generator = glctx.device, torch.Generator().manual_seed(args.seed)
+
+    target = (meshes.load(args.mesh) if args.mesh else meshes.bear()).to(device)
+    mvps = camera.orbit(3 * camera.directions(args.views)).to(device)
+    unseen = camera.directions(16) @ camera.random_rotations(1, generator)[0].T
+    held_out = camera.orbit(3 * unseen).to(device)
+    with torch.no_grad():
+        truth = torch.cat([render(glctx, target, mvp[None], args.resolution) for mvp in mvps])
+
+    start = meshes.sphere(3).to(device)
+    start = mesh = start._replace(positions=0.6 * start.positions)
+    steps, done = viewer.loop(range(args.max_iter), desc="fitting"), 0
+    for stage, (share, smoothing) in enumerate(STAGES):
+        last = stage == len(STAGES) - 1
+        count = args.max_iter - done if last else round(share * args.max_iter)
+        mesh = refine(mesh) if stage else mesh
+        mesh = fit_stage(glctx, mesh, smoothing, steps, count, mvps, truth, args.batch, generator, viewer)
+        done += count
+    steps.close()
+    report(glctx, args, start, mesh, target, held_out, viewer.plots.curve("loss")[1])
 
 
 def main() -> None:
@@ -101,37 +141,10 @@ def main() -> None:
     parser.add_argument("--resolution", type=options.positive, default=192)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    glctx, out = options.make_context(args), Path(args.out)
-    device, generator = glctx.device, torch.Generator().manual_seed(args.seed)
-
-    target = (meshes.load(args.mesh) if args.mesh else meshes.bear()).to(device)
-    mvps = camera.orbit(3 * camera.directions(args.views)).to(device)
-    unseen = camera.directions(16) @ camera.random_rotations(1, generator)[0].T
-    held_out = camera.orbit(3 * unseen).to(device)
-    with torch.no_grad():
-        truth = torch.cat([render(glctx, target, mvp[None], args.resolution) for mvp in mvps])
-
-    start = meshes.sphere(3).to(device)
-    start = mesh = start._replace(positions=0.6 * start.positions)
-    losses: list[float] = []
-    with steps(args.max_iter, desc="fitting") as bar:
-        for stage, (share, smoothing) in enumerate(STAGES):
-            last = stage == len(STAGES) - 1
-            count = args.max_iter - len(losses) if last else round(share * args.max_iter)
-            mesh = refine(mesh) if stage else mesh
-            mesh = fit_stage(glctx, mesh, smoothing, count, mvps, truth, args.batch, generator, bar, losses)
-
-    rows = {
-        name: show(glctx, shape, held_out[:5])
-        for name, shape in (("before", start), ("after", mesh), ("target", target))
-    }
-    for name, row in rows.items():
-        pictures.save(out / f"{name}.png", pictures.grid([row]))
-    pictures.save(out / "comparison.png", pictures.grid(list(rows.values())))
-    pictures.save_curve(out / "loss.png", losses, "loss")
-    meshes.save(out / "fitted.obj", mesh)
-    before, after = (silhouette_iou(glctx, shape, target, held_out) for shape in (start, mesh))
-    print(f"silhouette IoU over {len(held_out)} held-out views: {before:.4f} before, {after:.4f} after; see {out}")
+    glctx = options.make_context(args)
+    with options.make_viewer(args) as viewer:
+        fit(glctx, args, viewer)
+        viewer.wait()
 
 
 if __name__ == "__main__":

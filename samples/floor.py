@@ -6,7 +6,7 @@ Saves floor.png: towards the horizon the left half turns grey where the right ha
 """
 
 import torch
-from options import make_context, make_parser
+from options import make_context, make_parser, make_viewer
 from pictures import save
 
 import glraster
@@ -33,6 +33,9 @@ def main(argv: list[str] | None = None) -> torch.Tensor:
     picture = torch.cat(halves, 1)
     save(f"{args.out}/floor.png", picture)
     print(f"Wrote {args.out}/floor.png.")
+    viewer = make_viewer(args)
+    viewer.show(floor=picture)
+    viewer.wait()
     return picture
 
 

@@ -1,4 +1,4 @@
-"""The command line that all samples share: --device, --context, --out."""
+"""The command line that all samples share: --device, --context, --out, --view."""
 
 import argparse
 import os
@@ -6,6 +6,7 @@ import os
 import torch
 
 import glraster
+from glraster.viewer import Viewer
 
 
 def make_parser(doc: str, out: str, context: str | None = "software") -> argparse.ArgumentParser:
@@ -24,6 +25,9 @@ def make_parser(doc: str, out: str, context: str | None = "software") -> argpars
     parser.add_argument(
         "--context", choices=["gl", "software"], default=context, help=f"rasterizer (default: {default})"
     )
+    outputs = ["auto", "web", "window", "record"]
+    views = "watch: in a browser, in a window (auto: what there is), or afterwards in an .mp4 file beside the results"
+    parser.add_argument("--view", nargs="?", const="auto", default="off", choices=outputs, help=views)
     return parser
 
 
@@ -45,6 +49,16 @@ def make_context(args: argparse.Namespace) -> glraster.RasterizeContext:
     if backend == "auto" and isinstance(glctx, glraster.SoftwareRasterizer):
         print("No OpenGL here (`glraster doctor` says why): using the software rasterizer.")
     return glctx
+
+
+def make_viewer(args: argparse.Namespace) -> Viewer:
+    """Opens the viewer that --view asks for."""
+    name, suffix = os.path.splitext(args.out)
+    film = f"{name}.mp4" if suffix else os.path.join(args.out, "view.mp4")
+    try:
+        return Viewer(args.view, path=film, title=os.path.basename(name))
+    except RuntimeError as error:
+        raise SystemExit(f"error: {error}") from error
 
 
 def positive(text: str) -> int:

@@ -13,8 +13,7 @@ import camera
 import meshes
 import pictures
 import torch
-from options import make_context, make_parser, positive
-from progress import steps
+from options import make_context, make_parser, make_viewer, positive
 
 import glraster.torch as dr
 
@@ -78,14 +77,17 @@ def main() -> None:
     target = draw(truth)
     optimizer = torch.optim.Adam([fit], lr=0.05)
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.3 ** (1 / args.max_iter))
-    for _ in (bar := steps(args.max_iter, desc="fitting")):
-        loss = (draw(fit) - target).square().mean()
+    viewer = make_viewer(args)
+    for _ in viewer.loop(range(args.max_iter)):
+        image = draw(fit)
+        loss = (image - target).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
         fit.data.clamp_(0.01, 0.99)
-        bar.set_postfix(loss=loss.item(), refresh=False)
+        viewer.log(loss=loss)
+        viewer.show(image=image, target=target)
     print(f"largest error of a colour or opacity: {(fit - truth).abs().max().item():.4f}")
 
     with torch.no_grad():
@@ -93,6 +95,7 @@ def main() -> None:
         lower = torch.cat([composite([layer], 512) for layer in layers(glctx, eye, mesh, truth[part], 512, 3)])
     pictures.save(args.out, pictures.grid([upper, lower]))
     print(f"Wrote {args.out}.")
+    viewer.wait()
 
 
 if __name__ == "__main__":

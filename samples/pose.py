@@ -13,8 +13,8 @@ import camera
 import meshes
 import pictures
 import torch
-from options import make_context, make_parser, positive
-from progress import steps
+from options import make_context, make_parser, make_viewer, positive
+from tqdm import tqdm
 
 import glraster.torch as dr
 
@@ -64,7 +64,8 @@ def main() -> None:
     glctx = make_context(args)
     cube = meshes.cube().to(glctx.device)
     errors, columns = [], []
-    for seed in (bar := steps(args.seed, args.seed + args.trials, desc="trials")):
+    viewer = make_viewer(args)
+    for seed in viewer.loop(range(args.seed, args.seed + args.trials)):
         generator = torch.Generator().manual_seed(seed)
         truth = camera.random_rotations(1, generator)[0].to(glctx.device)
         with torch.no_grad():
@@ -72,14 +73,18 @@ def main() -> None:
             found = search(glctx, cube, target, generator)
         refined = refine(glctx, cube, target, found, args.max_iter)
         before, after = (camera.degrees_between(rotation, truth) for rotation in (found, refined))
-        bar.write(f"seed {seed}: search {before:6.2f}, gradients {after:.4f} degrees")
+        tqdm.write(f"seed {seed}: search {before:6.2f}, gradients {after:.4f} degrees")
         errors.append(after)
         columns.append(torch.stack([truth, found, refined]))
+        viewer.log(degrees=after)
+        with torch.no_grad():
+            viewer.show(trial=draw(glctx, cube, columns[-1], 256))
     print(f"under 1 degree: {sum(error < 1 for error in errors)} of {args.trials}")
     with torch.no_grad():
         rows = [draw(glctx, cube, row, 160) for row in torch.stack(columns[:8], dim=1)]
     pictures.save(args.out, pictures.grid(rows))
     print(f"Wrote {args.out}.")
+    viewer.wait()
 
 
 if __name__ == "__main__":

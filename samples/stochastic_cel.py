@@ -18,9 +18,9 @@ import numpy as np
 import pictures
 import torch
 from options import make_opengl_parser, positive
-from tqdm import tqdm
 
 from glraster.stochastic import MeshScene, Parameter, StochasticOptimizer
+from glraster.viewer.progress import new_bar
 
 TRUTH = {
     "light": [0.5, 0.7, 0.5],
@@ -71,7 +71,7 @@ def main() -> None:
     with optimizer_of(START, bear, 0.02, 2 / args.max_iter, **options) as optimizer:
         optimizer.set_views(mvps, targets)
         start, before = optimizer.render(mvps[2:5], (256, 256)), optimizer.loss()
-        with tqdm(range(1, args.max_iter + 1), desc="steps") as bar:
+        with new_bar(range(1, args.max_iter + 1), desc="steps") as bar:
             for step in bar:
                 optimizer.step()
                 if step % 25 == 0:

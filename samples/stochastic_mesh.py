@@ -20,9 +20,9 @@ import pictures
 import torch
 import trimesh
 from options import existing_file, make_opengl_parser, positive
-from tqdm import tqdm
 
 from glraster.stochastic import MeshScene, Parameter, StochasticOptimizer
+from glraster.viewer.progress import new_bar
 
 
 def draw(mesh: meshes.Mesh, mvps: torch.Tensor, size: int) -> np.ndarray:
@@ -70,7 +70,7 @@ def main() -> None:
         None, [parameter], MeshScene(start.triangles), views=args.views, seed=args.seed
     ) as optimizer:
         optimizer.set_views(mvps, draw(target, mvps, size))
-        with tqdm(range(1, args.max_iter + 1), desc="steps") as bar:
+        with new_bar(range(1, args.max_iter + 1), desc="steps") as bar:
             for step in bar:
                 optimizer.step()
                 if step % 50 == 0:

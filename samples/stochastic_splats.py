@@ -17,9 +17,9 @@ import numpy as np
 import pictures
 import torch
 from options import make_opengl_parser, positive
-from tqdm import tqdm
 
 from glraster.stochastic import MeshScene, Parameter, SplatScene, StochasticOptimizer
+from glraster.viewer.progress import new_bar
 
 
 def psnr(found: np.ndarray, truth: np.ndarray) -> float:
@@ -58,7 +58,7 @@ def main() -> None:
     with StochasticOptimizer(None, params, SplatScene(), views=args.views, seed=args.seed) as optimizer:
         optimizer.set_views(mvps, targets)
         before, start = psnr(optimizer.render(unseen, size), wanted), optimizer.render(unseen[:3], (256, 256))
-        with tqdm(range(1, args.max_iter + 1), desc="steps") as bar:
+        with new_bar(range(1, args.max_iter + 1), desc="steps") as bar:
             for step in bar:
                 optimizer.step()
                 if step % 50 == 0:

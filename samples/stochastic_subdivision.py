@@ -20,9 +20,9 @@ import pictures
 import procedural
 import torch
 from options import make_opengl_parser, positive
-from tqdm import tqdm
 
 from glraster.stochastic import MeshScene, Parameter, StochasticOptimizer, loop_subdivision
+from glraster.viewer.progress import new_bar
 
 CELLS = 40
 
@@ -87,7 +87,7 @@ def main() -> None:
     with optimizer_of(start, surface, uv, args.max_iter, **options) as optimizer:
         optimizer.set_views(mvps, targets)
         before, first = optimizer.loss(), optimizer.render(mvps[:3], (384, 384))
-        with tqdm(range(1, args.max_iter + 1), desc="steps") as bar:
+        with new_bar(range(1, args.max_iter + 1), desc="steps") as bar:
             for step in bar:
                 optimizer.step(timings=timings)
                 if step % 25 == 0:

@@ -19,9 +19,9 @@ import procedural
 import torch
 from earth import load_texture
 from options import existing_file, make_opengl_parser, positive
-from tqdm import tqdm
 
 from glraster.stochastic import MeshScene, Parameter, StochasticOptimizer
+from glraster.viewer.progress import new_bar
 
 DISTANCE = 2.6
 FLAT = torch.tensor([[-1.0, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]])
@@ -72,7 +72,7 @@ def main() -> None:
     guess = Parameter("albedo", np.full_like(truth, 0.5), "texel", lr=0.1, decay=4 / args.max_iter, low=0, high=1)
     with StochasticOptimizer(None, [guess], scene(args.object), views=args.views, seed=args.seed) as optimizer:
         optimizer.set_views(mvps, targets)
-        with tqdm(range(1, args.max_iter + 1), desc="steps") as bar:
+        with new_bar(range(1, args.max_iter + 1), desc="steps") as bar:
             for step in bar:
                 optimizer.step()
                 if step % 10 == 0 or step == args.max_iter:

@@ -15,9 +15,9 @@ import pictures
 import torch
 from options import make_opengl_parser, positive
 from stochastic_splats import psnr
-from tqdm import tqdm
 
 from glraster.stochastic import MeshScene, Parameter, StochasticOptimizer, VolumeScene
+from glraster.viewer.progress import new_bar
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def main() -> None:
     with StochasticOptimizer(None, [volume], VolumeScene(), **options) as optimizer:
         optimizer.set_views(mvps, targets)
         before, first = psnr(optimizer.render(unseen, size), wanted), optimizer.render(unseen[:3], (256, 256))
-        with tqdm(range(1, args.max_iter + 1), desc="steps") as bar:
+        with new_bar(range(1, args.max_iter + 1), desc="steps") as bar:
             for step in bar:
                 optimizer.step()
                 if step % 25 == 0:

@@ -8,7 +8,7 @@ at the top, its colours blending smoothly and its edges antialiased.
 
 import pictures
 import torch
-from options import make_context, make_parser
+from options import make_context, make_parser, make_viewer
 
 import glraster.torch as dr
 
@@ -29,6 +29,9 @@ def main() -> None:
     image = dr.antialias(image, rast, pos, tri)
     pictures.save(args.out, image[0])
     print(f"Wrote {args.out}.")
+    viewer = make_viewer(args)
+    viewer.show(image=image)
+    viewer.wait()
 
 
 if __name__ == "__main__":

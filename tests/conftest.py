@@ -188,3 +188,86 @@ def spot_path() -> Path:
     if not path.exists():
         pytest.skip("shared/data is not here")
     return path
+
+
+@pytest.fixture
+def imageio_ffmpeg():
+    """The package of that name, with its ffmpeg."""
+    return pytest.importorskip("imageio_ffmpeg")
+
+
+@pytest.fixture(scope="session")
+def viser() -> None:
+    """Needs the package of that name."""
+    pytest.importorskip("viser")
+
+
+@pytest.fixture(scope="session")
+def window_packages() -> None:
+    """Needs what the viewer's window and its tests are made of."""
+    for package in ("glfw", "moderngl", "imgui_bundle", "Xlib"):
+        pytest.importorskip(package)
+
+
+@pytest.fixture
+def screenshots(tmp_path) -> Path:
+    """Where screenshots go: docs/ if the variable GLRASTER_SCREENSHOTS is set, as `make screenshots` does."""
+    return Path(__file__).parents[1] / "docs" if os.environ.get("GLRASTER_SCREENSHOTS") else tmp_path
+
+
+@pytest.fixture(scope="session")
+def start_browser(tmp_path_factory, viser):
+    """Starts headless Chromium with software WebGL, driven by selenium: a function of further flags."""
+    webdriver = pytest.importorskip("selenium.webdriver")
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("no chromium with its driver: on Debian, apt-get install chromium chromium-driver")
+    flags = "headless no-sandbox disable-quic no-first-run disable-background-networking disable-component-update "
+    flags += "disable-sync disable-dev-shm-usage use-gl=angle use-angle=swiftshader enable-unsafe-swiftshader"
+
+    def start(*further: str):
+        options = webdriver.ChromeOptions()
+        options.binary_location = chromium
+        for flag in (*flags.split(), f"user-data-dir={tmp_path_factory.mktemp('profile')}", *further):
+            options.add_argument(f"--{flag}")
+        return webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def browser(start_browser):
+    """One browser for the tests of a file; any name that ends in .example leads to this machine."""
+    started = start_browser("window-size=900,560", "host-resolver-rules=MAP *.example 127.0.0.1")
+    yield started
+    started.quit()
+
+
+@pytest.fixture(scope="session")
+def xvfb(window_packages):
+    """The name of an X display without a screen, started here."""
+    if shutil.which("Xvfb") is None:
+        pytest.skip("no Xvfb: on Debian, apt-get install xvfb")
+    read, write = os.pipe()
+    command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1280x800x24", "-nolisten", "tcp", "-noreset"]
+    server = subprocess.Popen(command, pass_fds=[write], stderr=subprocess.DEVNULL)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        number = pipe.readline().strip()
+    if not number:
+        pytest.skip("Xvfb does not start")
+    yield f":{number}"
+    server.terminate()
+    server.wait()
+
+
+@pytest.fixture
+def display(xvfb, monkeypatch):
+    """A display for windows, as a connection on which one plays mouse and keyboard."""
+    from Xlib.display import Display
+
+    monkeypatch.setenv("DISPLAY", xvfb)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    connection = Display(xvfb)
+    yield connection
+    connection.close()

@@ -21,7 +21,7 @@ rast, _ = glraster.rasterize(
     glraster.RasterizeCudaContext('cpu'), torch.tensor([[[-1., -1, 0, 1], [3, -1, 0, 1], [-1, 3, 0, 1]]]),
     torch.tensor([[0, 1, 2]], dtype=torch.int32), (4, 4))
 assert bool((rast[..., 3] == 1).all())
-import glraster.interop, glraster.shaders
+import glraster.interop, glraster.shaders, glraster.viewer
 """
 FILES = """
 import glraster, os

@@ -1,0 +1,131 @@
+"""What it costs a loop to be watched: 512 x 512 pictures at 30 a second; and how fast a large mesh turns.
+
+    python benchmarks/viewer.py [--seconds 4] [--repeat 3]
+
+The loop works for a thirtieth of a second on one thread, then shows a picture and logs a number. Loops without and with
+each output take turns; the least time of each counts. A column says how long the loop's own thread is busy with
+showing, another how busy the viewer's threads are, which matters where all cores are taken. The watcher of the page is
+a program that receives and does nothing; the window needs a display (xvfb-run where there is none).
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+import torch
+
+from glraster.viewer import Camera, Viewer
+from glraster.viewer.draw import MeshView
+
+WATCHER = """
+import sys, msgspec, viser
+from websockets.sync.client import connect
+pose = {"wxyz": [0.0, 0.0, 1.0, 0.0], "position": [0.0, 0.0, 3.0]}
+pose |= {"look_at": [0.0, 0.0, 0.0], "up_direction": [0.0, 1.0, 0.0]}
+size = {"image_height": 720, "image_width": 1280, "fov": 0.7, "near": 0.01, "far": 100.0}
+with connect(sys.argv[1], subprotocols=[f"viser-v{viser.__version__}"], max_size=None) as socket:
+    socket.send(msgspec.msgpack.encode({"type": "ViewerCameraMessage"} | pose | size))
+    for _ in socket:
+        pass
+"""
+
+
+def work(seconds: float, matrix: torch.Tensor) -> None:
+    """Keeps this thread busy for so much of its own time."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        torch.mm(matrix, matrix)
+
+
+def run(viewer: Viewer | None, seconds: float) -> dict[str, float]:
+    """Times a loop; without a viewer it is a bare one."""
+    picture, matrix = torch.rand(512, 512, 3), torch.rand(192, 192)
+    steps = round(seconds * 30)
+    wall, process, thread = time.perf_counter(), time.process_time(), time.thread_time()
+    for _ in viewer.loop(range(steps)) if viewer else range(steps):
+        work(1 / 30, matrix)
+        if viewer:
+            viewer.show(image=picture)
+            viewer.log(loss=1.0)
+    busy = time.thread_time() - thread
+    others = time.process_time() - process - busy
+    return {"wall": time.perf_counter() - wall, "busy": busy, "others": others / steps * 1e3}
+
+
+def outputs(folder: str) -> dict[str, dict]:
+    """The outputs that this machine has."""
+    found = {"off": {"output": "off"}, "record, PNG": {"output": "record", "path": f"{folder}/frames"}}
+    found |= {"record, MP4": {"output": "record", "path": f"{folder}/film.mp4"}}
+    found |= {"web, nobody watches": {"output": "web", "port": 0}, "web, one watcher": {"output": "web", "port": 0}}
+    return found | ({"window": {"output": "window"}} if os.environ.get("DISPLAY") else {})
+
+
+def measure(arguments: dict, watched: bool, seconds: float) -> dict[str, float]:
+    """Times one loop with one output."""
+    with Viewer(**arguments) as viewer:
+        if not watched:
+            return run(viewer, seconds)
+        address = f"ws://127.0.0.1:{viewer._live.port}"
+        with subprocess.Popen([sys.executable, "-c", WATCHER, address]) as watcher:
+            try:
+                while not viewer._live._watchers:
+                    time.sleep(0.05)
+                return run(viewer, seconds)
+            finally:
+                watcher.terminate()
+
+
+def slow_down(seconds: float, repeat: int) -> None:
+    """Prints the table of outputs."""
+    results: dict[str, list[dict[str, float]]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(repeat):
+            results.setdefault("no viewer", []).append(run(None, seconds))
+            for name, arguments in outputs(folder).items():
+                results.setdefault(name, []).append(measure(arguments, name == "web, one watcher", seconds))
+    least = {name: {key: min(run[key] for run in runs) for key in runs[0]} for name, runs in results.items()}
+    bare = least["no viewer"]
+    print(f"\n{'output':22}{'clock':>9}{'own thread':>13}{'viewer threads, ms per picture':>34}")
+    for name, found in least.items():
+        clock, busy = (f"{100 * (found[key] / bare[key] - 1):+.1f} %" for key in ("wall", "busy"))
+        print(f"{name:22}{clock:>9}{busy:>13}{found['others']:34.1f}")
+
+
+def large_mesh(repeat: int) -> None:
+    """Prints how long pictures of 1,000,000 triangles take on the CPU."""
+    side = 708  # 2 * 707 * 707 triangles
+    x, y = torch.meshgrid(torch.linspace(-1, 1, side), torch.linspace(-1, 1, side), indexing="ij")
+    vertices = torch.stack([x, y, 0.2 * torch.sin(8 * x) * torch.cos(8 * y)], dim=-1).view(-1, 3)
+    corner = (torch.arange(side - 1)[:, None] * side + torch.arange(side - 1)).view(-1, 1)
+    faces = torch.cat([corner + torch.tensor([0, side, side + 1]), corner + torch.tensor([0, side + 1, 1])])
+    camera = Camera(eye=(0.0, -1.5, 2.5))
+    print(f"\n{len(faces):,} triangles, 960 x 660 pixels on the CPU: ms, and pictures a second")
+    for mode in ("shaded", "wireframe", "normals", "depth", "ids"):
+        view = MeshView("mesh", vertices, faces, mode=mode)
+        view.draw(camera, (660, 960))
+        times = []
+        for _ in range(3 * repeat):
+            camera.orbit(0.01, 0)
+            begun = time.perf_counter()
+            view.draw(camera, (660, 960))
+            times.append(time.perf_counter() - begun)
+        print(f"{mode:22}{1e3 * min(times):9.0f}{1 / min(times):9.1f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=4.0, help="that each loop lasts (default: 4)")
+    parser.add_argument("--repeat", type=int, default=3, help="rounds (default: 3)")
+    args = parser.parse_args()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    slow_down(args.seconds, args.repeat)
+    torch.set_num_threads(threads)
+    large_mesh(args.repeat)
+
+
+if __name__ == "__main__":
+    main()

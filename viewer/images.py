@@ -1,0 +1,179 @@
+"""From tensors to pictures: checks, colours, colour maps and their legends. Row 0 of a tensor is the bottom row."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .extras import needed
+
+__all__ = ["Legend", "Picture", "Snapshot", "checked", "colored", "tiled", "to_picture"]
+
+MAGENTA = (255, 0, 255)  # what is not a number
+DARK = (24, 24, 24)  # no scalar, no id
+MOST_IMAGES = 64  # of a minibatch
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64)
+
+
+@dataclass(frozen=True)
+class Legend:
+    """What the colours of a scalar picture mean."""
+
+    kind: str  # 'range': colors from low to high; 'ids': colors in turn
+    low: float
+    high: float
+    colors: np.ndarray  # uint8 [K, 3]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What an output shows under one name."""
+
+    name: str
+    pixels: np.ndarray  # uint8 [H, W, 3], the top row first
+    legend: Legend | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """An image tensor as it was when it was shown."""
+
+    tensor: torch.Tensor  # [N, H, W, C]
+    count: int  # images that there were, of which N are kept
+    ready: object = None  # CUDA event after which the copy is whole
+    legend: Legend | None = None  # of images that are colours already
+
+    @classmethod
+    def of(cls, tensor: torch.Tensor) -> "Snapshot":
+        """Copies a checked tensor; on a GPU without waiting for it."""
+        with torch.no_grad():
+            copy = tensor[:MOST_IMAGES].detach().clone()
+        ready = None
+        if tensor.is_cuda:
+            ready = torch.cuda.Event()
+            ready.record(torch.cuda.current_stream(tensor.device))
+        return cls(copy, tensor.shape[0], ready)
+
+    def label(self, name: str) -> str:
+        """The name, and how much of a minibatch is shown."""
+        kept = self.tensor.shape[0]
+        return name if kept == self.count else f"{name} ({kept} of {self.count})"
+
+    def wait(self) -> torch.Tensor:
+        """The tensor, for use on the calling thread's stream."""
+        if self.ready is not None:
+            torch.cuda.current_stream(self.tensor.device).wait_event(self.ready)
+        return self.tensor
+
+
+def checked(name: str, image: object) -> torch.Tensor:
+    """Returns an image as a tensor [N, H, W, C] that shares its memory.
+
+    Args:
+        name: what errors call it.
+        image: a tensor or array [H, W], [H, W, C] or [N, H, W, C], C from 1 to 4.
+
+    Raises:
+        TypeError: not a tensor or array, or of another type than floats, integers and bools.
+        ValueError: another shape, or no pixels.
+    """
+    if isinstance(image, np.ndarray):
+        image = torch.from_numpy(np.ascontiguousarray(image))
+    if not isinstance(image, torch.Tensor):
+        raise TypeError(f"show(): {name} must be a tensor or an array, got {type(image).__name__}")
+    if image.dtype not in (*_FLOATS, *_INTEGERS, torch.uint8, torch.bool):
+        raise TypeError(f"show(): {name} must be of floats, integers or bools, got {image.dtype}")
+    shape = list(image.shape)
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.ndim not in (3, 4) or not 1 <= image.shape[-1] <= 4:
+        raise ValueError(f"show(): {name} must be [H, W, C] or [N, H, W, C] with C from 1 to 4, got {shape}")
+    if image.numel() == 0:
+        raise ValueError(f"show(): {name} has no pixels, got {shape}")
+    if image.dtype in _INTEGERS and image.shape[-1] != 1:
+        raise TypeError(f"show(): {name} has {image.shape[-1]} channels and must be float or uint8, got {image.dtype}")
+    return image if image.ndim == 4 else image[None]
+
+
+def colored(images: torch.Tensor) -> tuple[torch.Tensor, Legend | None]:
+    """Gives images their colours, on the device that they are on.
+
+    One channel of floats is a scalar (colour map viridis from the least to the greatest finite value, minus infinity
+    dark), one of integers holds ids (colours in turn, ids below 0 dark), one of uint8 or bool is grey. Two channels are
+    red and green; a fourth is opacity, over grey. Floats go from 0 to 1; what is not a number becomes magenta.
+
+    Returns:
+        uint8 [N, H, W, 3] in the order of the rows given, and a legend for scalars and ids.
+    """
+    channels = images.shape[-1]
+    if images.dtype == torch.bool:
+        images = images.to(torch.uint8) * 255
+    if channels == 1 and images.dtype in _INTEGERS:
+        return _ids(images[..., 0])
+    if channels == 1 and images.dtype != torch.uint8:
+        return _scalars(images[..., 0].float())
+    if images.dtype == torch.uint8 and channels in (1, 3):
+        return images.expand(*images.shape[:3], 3), None
+    values = images.float() / 255 if images.dtype == torch.uint8 else images.float()
+    values = values.clamp(0, 1)  # keeps NaN
+    nan = values.isnan().any(-1) if values.sum().isnan() else None  # seldom, and slower than the rest
+    if channels == 2:
+        values = torch.nn.functional.pad(values, (0, 1))
+    elif channels == 4:
+        values = values[..., :3] * values[..., 3:] + 0.5 * (1 - values[..., 3:])
+    colors = values.mul(255).add_(0.5).to(torch.uint8)
+    return colors if nan is None else _mark(colors, nan), None
+
+
+def to_picture(name: str, shown: Snapshot) -> Picture:
+    """A picture of the images of a minibatch beside one another, flipped: the top row first."""
+    pixels, legend = colored(shown.wait())
+    return Picture(shown.label(name), tiled(pixels.flip(1)).cpu().numpy(), legend or shown.legend)
+
+
+def tiling(count: int, height: int, width: int) -> tuple[int, int]:
+    """Rows and columns for `count` images, so that the whole is about as wide as high."""
+    columns = min(count, max(1, round((count * height / width) ** 0.5)))
+    return -(-count // columns), columns
+
+
+def tiled(images: torch.Tensor) -> torch.Tensor:
+    """[N, H, W, 3] as one image [h, w, 3], row by row from the top left."""
+    N, H, W, _ = images.shape
+    if N == 1:
+        return images[0]
+    rows, columns = tiling(N, H, W)
+    whole = images.new_full((rows * columns, H, W, 3), 40)
+    whole[:N] = images
+    return whole.view(rows, columns, H, W, 3).transpose(1, 2).reshape(rows * H, columns * W, 3)
+
+
+def _scalars(values: torch.Tensor) -> tuple[torch.Tensor, Legend]:
+    finite = values.isfinite()
+    low = torch.where(finite, values, torch.inf).min().item()
+    high = torch.where(finite, values, -torch.inf).max().item()
+    if low > high:  # nothing finite
+        low, high = 0.0, 1.0
+    span = max(high - low, torch.finfo(torch.float32).tiny)
+    steps = ((values - low) / span * 255).add(0.5).clamp(0, 255).nan_to_num(0).long()
+    table = _color_map("viridis", 256)
+    colors = torch.from_numpy(table).to(values.device)[steps]
+    colors = _mark(colors, values == -torch.inf, DARK)
+    return _mark(colors, values.isnan()), Legend("range", low, high, table)
+
+
+def _ids(ids: torch.Tensor) -> tuple[torch.Tensor, Legend]:
+    table = _color_map("tab20", 20)
+    colors = torch.from_numpy(table).to(ids.device)[ids.long() % len(table)]
+    return _mark(colors, ids < 0, DARK), Legend("ids", max(ids.min().item(), 0), ids.max().item(), table)
+
+
+def _mark(colors: torch.Tensor, where: torch.Tensor, color: tuple[int, int, int] = MAGENTA) -> torch.Tensor:
+    return torch.where(where[..., None], colors.new_tensor(color), colors)
+
+
+def _color_map(name: str, steps: int) -> np.ndarray:
+    """The colours of one of matplotlib's maps, uint8 [steps, 3]."""
+    colormap = needed("matplotlib", "record").colormaps[name]
+    return (colormap(np.arange(steps))[:, :3] * 255).round().astype(np.uint8)
