@@ -59,16 +59,14 @@ def antialias(
     Source: Laine et al., "Modular Primitives for High-Performance Differentiable Rendering", 2020, section 3.5.
     """
     op = "antialias"
-    color = check_tensor(op, "color", color, "float32 or float64 [N, H, W, C]", shapes=[(None,) * 4], dtypes=FLOATS)
+    color = check_tensor(op, "color", color, "[N, H, W, C]", shapes=((None,) * 4,), dtypes=FLOATS)
     N, H, W, _ = color.shape
     same = {"dtypes": (color.dtype,), "device": color.device}
-    kind = str(color.dtype).removeprefix("torch.")
-    rast = check_tensor(op, "rast", rast, f"{kind} {[N, H, W, 4]}", shapes=[(N, H, W, 4)], **same)
-    shapes = [(None, None, 4), (None, 4)]
-    pos = check_tensor(op, "pos", pos, f"{kind} [N, V, 4] or [V, 4]", shapes=shapes, **same)
+    rast = check_tensor(op, "rast", rast, shapes=((N, H, W, 4),), **same)
+    pos = check_tensor(op, "pos", pos, "[N, V, 4] or [V, 4]", shapes=((None, None, 4), (None, 4)), **same)
     if pos.ndim == 3 and pos.shape[0] != 1:
         check_same(op, "the minibatch", pos=pos.shape[0], color=N)
-    tri = check_tensor(op, "tri", tri, "int32 [T, 3]", shapes=[(None, 3)], dtypes=(torch.int32,), device=color.device)
+    tri = check_tensor(op, "tri", tri, "[T, 3]", shapes=((None, 3),), dtypes=(torch.int32,), device=color.device)
     try:
         boost = float(pos_gradient_boost if not isinstance(pos_gradient_boost, str) else None)
     except (TypeError, ValueError):
@@ -101,7 +99,7 @@ def antialias_construct_topology_hash(tri: torch.Tensor) -> TopologyHash:
         ValueError: wrong shape.
     """
     op = "antialias_construct_topology_hash"
-    tri = check_tensor(op, "tri", tri, "int32 [T, 3]", shapes=[(None, 3)], dtypes=(torch.int32,))
+    tri = check_tensor(op, "tri", tri, "[T, 3]", shapes=((None, 3),), dtypes=(torch.int32,))
     return TopologyHash(*_topology(tri), tri.shape[0])
 
 

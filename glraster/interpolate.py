@@ -50,13 +50,11 @@ def interpolate(
     Source: perspective-correct barycentric interpolation; the chain rule.
     """
     op = "interpolate"
-    need = "float32 or float64 [N, H, W, 4]"
-    rast = check_tensor(op, "rast", rast, need, shapes=[(None, None, None, 4)], dtypes=FLOATS)
+    rast = check_tensor(op, "rast", rast, "[N, H, W, 4]", shapes=((None, None, None, 4),), dtypes=FLOATS)
     same = {"dtypes": (rast.dtype,), "device": rast.device}
-    kind = str(rast.dtype).removeprefix("torch.")
-    need = f"{kind} [V, A], [1, V, A] or [N, V, A]"
-    attr = check_tensor(op, "attr", attr, need, shapes=[(None, None), (None, None, None)], **same)
-    tri = check_tensor(op, "tri", tri, "int32 [T, 3]", shapes=[(None, 3)], dtypes=(torch.int32,), device=rast.device)
+    need, shapes = "[V, A], [1, V, A] or [N, V, A]", ((None, None), (None, None, None))
+    attr = check_tensor(op, "attr", attr, need, shapes=shapes, **same)
+    tri = check_tensor(op, "tri", tri, "[T, 3]", shapes=((None, 3),), dtypes=(torch.int32,), device=rast.device)
     if attr.ndim == 3 and attr.shape[0] != 1:
         check_same(op, "the minibatch", attr=attr.shape[0], rast=rast.shape[0])
     selected = _select(diff_attrs, attr.shape[-1])
@@ -65,7 +63,7 @@ def interpolate(
     elif rast_db is None:
         raise ValueError("interpolate(): diff_attrs needs rast_db, the second output of rasterize(), got None")
     else:
-        rast_db = check_tensor(op, "rast_db", rast_db, f"{kind} {list(rast.shape)}", shapes=[rast.shape], **same)
+        rast_db = check_tensor(op, "rast_db", rast_db, shapes=(rast.shape,), **same)
     return _interpolate(attr, rast, tri, rast_db, selected)
 
 

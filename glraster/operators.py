@@ -9,13 +9,15 @@ Each is called in one of two ways, which run the same implementation:
 from collections.abc import Callable, Sequence
 
 import torch
-from torch._functorch.utils import unwrap_dead_wrappers
+from torch._C._functorch import unwrap_if_dead
 from torch.autograd import forward_ad
 
 from glraster.cuda_kernels.launcher import new_output
 
 __all__ = ["Operator", "new_gradients", "wanted_only"]
 
+# What arguments mostly are: none of these has an implementation of operators of its own, as fake tensors do.
+_PLAIN = {torch.Tensor, torch.nn.Parameter, type(None), bool, int, float, str, list, tuple}
 _library = torch.library.Library("glraster", "DEF")
 
 
@@ -73,14 +75,18 @@ class Operator:
     def __call__(self, *args):
         if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
             return self.op(*args)
-        transformed = torch._C._are_functorch_transforms_active()
         flat = (*args[:-1], *args[-1]) if self._listed else args
-        if transformed:
+        if not _PLAIN.issuperset(map(type, flat)) and any(map(_dispatches, flat)):
+            return self.op(*args)
+        if torch._C._are_functorch_transforms_active():
             return self._function.apply(*flat)
-        flat = unwrap_dead_wrappers(flat)  # what a transform that has ended has left in saved tensors
-        if forward_ad._current_level >= 0 or (torch.is_grad_enabled() and torch._C._any_requires_grad(*flat)):
-            return self._apply(*flat)
-        return self._forward_flat(*flat) if self._listed else self._forward(*flat)
+        forward_mode = forward_ad._current_level >= 0
+        if forward_mode or torch.is_grad_enabled():
+            # As Function.apply does, with what a transform of torch.func that has ended leaves behind.
+            flat = [unwrap_if_dead(arg) if isinstance(arg, torch.Tensor) else arg for arg in flat]
+            if forward_mode or torch._C._any_requires_grad(*flat):
+                return self._apply(*flat)
+        return self._forward(*self._nest(flat)) if self._listed else self._forward(*flat)
 
     def _nest(self, flat: Sequence) -> tuple:
         """Arguments as the schema has them, from those of the Function, which takes no lists."""
@@ -128,6 +134,11 @@ class Operator:
         if isinstance(parts[0], torch.Tensor):
             return torch.stack(parts), 0
         return tuple(map(torch.stack, zip(*parts, strict=True))), (0,) * len(parts[0])
+
+
+def _dispatches(arg: object) -> bool:
+    """Whether it is a tensor of a class with an implementation of operators of its own."""
+    return isinstance(arg, torch.Tensor) and type(arg).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__
 
 
 def _save_nothing(ctx, inputs, output) -> None:

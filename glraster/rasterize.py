@@ -81,11 +81,9 @@ def make_scene(op, glctx, pos, tri, resolution, ranges, cull) -> tuple[torch.Ten
         kinds = "RasterizeContext (glraster.context() makes one)"
         raise TypeError(f"{op}(): glctx must be a {kinds}, got {type(glctx).__name__}")
     device = glctx.device
-    shapes = [(None, None, 4), (None, 4)]
-    pos = check_tensor(
-        op, "pos", pos, "float32 or float64 [N, V, 4] (with ranges [V, 4])", shapes=shapes, dtypes=FLOATS, device=device
-    )
-    tri = check_tensor(op, "tri", tri, "int32 [T, 3]", shapes=[(None, 3)], dtypes=(torch.int32,), device=device)
+    need, shapes = "[N, V, 4] (with ranges [V, 4])", ((None, None, 4), (None, 4))
+    pos = check_tensor(op, "pos", pos, need, shapes=shapes, dtypes=FLOATS, device=device)
+    tri = check_tensor(op, "tri", tri, "[T, 3]", shapes=((None, 3),), dtypes=(torch.int32,), device=device)
     if tri.shape[0] > MAX_TRIANGLES:
         raise ValueError(f"{op}(): tri must have at most {MAX_TRIANGLES} triangles, got {tri.shape[0]}")
     if pos.ndim == 3:
@@ -94,8 +92,8 @@ def make_scene(op, glctx, pos, tri, resolution, ranges, cull) -> tuple[torch.Ten
         raise ValueError(f"{op}(): pos of shape [V, 4] needs ranges, int32 [N, 2] on cpu, got None")
     else:
         cpu = torch.device("cpu")
-        need, shapes = "int32 [N, 2]", [(None, 2)]
-        ranges = check_tensor(op, "ranges", ranges, need, shapes=shapes, dtypes=(torch.int32,), device=cpu)
+        shapes = ((None, 2),)
+        ranges = check_tensor(op, "ranges", ranges, "[N, 2]", shapes=shapes, dtypes=(torch.int32,), device=cpu)
     if not isinstance(cull, str) or cull not in CULL_SIGN:
         raise ValueError(f"{op}(): cull must be 'none', 'back' or 'front', got {cull!r}")
     height, width = _check_resolution(op, resolution)

@@ -82,9 +82,8 @@ def texture(
     lookup = _check_modes(filter_mode, boundary_mode, max_anisotropy, uv_da, mip_level_bias)
     tex = check_tex(op, tex, boundary_mode == "cube")
     same = {"dtypes": (tex.dtype,), "device": tex.device}
-    kind = str(tex.dtype).removeprefix("torch.")
     D = 3 if boundary_mode == "cube" else 2
-    uv = check_tensor(op, "uv", uv, f"{kind} [N, H, W, {D}]", shapes=[(None, None, None, D)], **same)
+    uv = check_tensor(op, "uv", uv, f"[N, H, W, {D}]", shapes=((None, None, None, D),), **same)
     image = tuple(uv.shape[:3])
     if tex.shape[0] != 1:
         check_same(op, "the minibatch", tex=tex.shape[0], uv=image[0])
@@ -92,11 +91,11 @@ def texture(
     if lookup[0] in ("nearest", "linear"):
         return _texture(uv, None, None, *lookup, False, [tex])
     if uv_da is not None:
-        need = f"{kind} {[*image, 2 * D]} (interpolate() needs diff_attrs for it)"
-        uv_da = check_tensor(op, "uv_da", uv_da, need, shapes=[(*image, 2 * D)], **same)
+        shape = (*image, 2 * D)
+        need = f"{list(shape)} (interpolate() needs diff_attrs for it)"
+        uv_da = check_tensor(op, "uv_da", uv_da, need, shapes=(shape,), **same)
     if mip_level_bias is not None:
-        bias = mip_level_bias
-        mip_level_bias = check_tensor(op, "mip_level_bias", bias, f"{kind} {list(image)}", shapes=[image], **same)
+        mip_level_bias = check_tensor(op, "mip_level_bias", mip_level_bias, shapes=(image,), **same)
     levels = _levels(tex, mip, max_mip_level, mip_filter)
     own_levels = mip is None or isinstance(mip, MipStack)  # built from tex, which then receives their gradients
     return _texture(uv, uv_da, mip_level_bias, *lookup, own_levels, [tex, *levels])
@@ -143,14 +142,11 @@ def _levels(tex, mip, max_mip_level, mip_filter) -> list[torch.Tensor]:
     if len(given) > len(sizes):
         h, w = tex.shape[-3:-1]
         raise ValueError(f"{op}(): mip must have at most {len(sizes)} levels for a tex of {h} x {w}, got {len(given)}")
-    kind = str(tex.dtype).removeprefix("torch.")
+    same = {"dtypes": (tex.dtype,), "device": tex.device}
     checked = []
     for k, (level, size) in enumerate(zip(given, sizes, strict=False)):
         shape = (*tex.shape[:-3], *size, tex.shape[-1])
-        need = f"{kind} {list(shape)}"
-        checked.append(
-            check_tensor(op, f"mip[{k}]", level, need, shapes=[shape], dtypes=(tex.dtype,), device=tex.device)
-        )
+        checked.append(check_tensor(op, f"mip[{k}]", level, shapes=(shape,), **same))
     return checked[:max_mip_level]
 
 

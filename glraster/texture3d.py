@@ -56,12 +56,12 @@ def texture3d(
         raise ValueError(f"{op}(): filter_mode must be one of {FILTER_MODES}, got {filter_mode!r}")
     if boundary_mode not in VOLUME_BOUNDARY_MODES:
         raise ValueError(f"{op}(): boundary_mode must be one of {VOLUME_BOUNDARY_MODES}, got {boundary_mode!r}")
-    need = "float32 or float64 [N or 1, D, h, w, C]"
-    tex = check_tensor(op, "tex", tex, need, shapes=[(None,) * 5], dtypes=FLOATS)
+    need = "[N or 1, D, h, w, C]"
+    tex = check_tensor(op, "tex", tex, need, shapes=((None,) * 5,), dtypes=FLOATS)
     if not all(0 < side <= MAX_SIDE for side in tex.shape[1:4]):
         raise ValueError(f"{op}(): tex must be {need} with sides from 1 to {MAX_SIDE}, got {list(tex.shape)}")
-    need = f"{str(tex.dtype).removeprefix('torch.')} [N, H, W, 3]"
-    uvw = check_tensor(op, "uvw", uvw, need, shapes=[(None, None, None, 3)], dtypes=(tex.dtype,), device=tex.device)
+    same = {"dtypes": (tex.dtype,), "device": tex.device}
+    uvw = check_tensor(op, "uvw", uvw, "[N, H, W, 3]", shapes=((None, None, None, 3),), **same)
     if tex.shape[0] != 1:
         check_same(op, "the minibatch", tex=tex.shape[0], uvw=uvw.shape[0])
     return _texture3d(tex, uvw, filter_mode, boundary_mode)
