@@ -134,9 +134,9 @@ def advise_huge_pages(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def host_zeros(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    """A CPU tensor of zeros. Large ones take new memory from the system, which is zero without being written."""
+    """A large CPU tensor of zeros: new memory from the system, which is zero without being written."""
     nbytes = torch.Size(shape).numel() * dtype.itemsize
-    if nbytes < HUGE_PAGE or not hasattr(mmap, "MAP_ANONYMOUS"):
+    if not hasattr(mmap, "MAP_ANONYMOUS"):
         return torch.zeros(shape, dtype=dtype, device="cpu")
     memory = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     return advise_huge_pages(torch.frombuffer(memory, dtype=dtype).view(shape))

@@ -1,6 +1,7 @@
 """Launches kernels where their tensors live."""
 
 import functools
+import math
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from .cuda import run_on_cuda
 from .host import HUGE_PAGE, advise_huge_pages, host_threads, host_zeros, run_on_host
 from .sources import Field, Source, read_source
 
-__all__ = ["KernelFile", "kernel_files", "new_output", "new_zeros", "threads_for"]
+__all__ = ["KernelFile", "kernel_files", "new_output", "new_zeros", "rounded", "threads_for"]
 
 _SUFFIX = {torch.float32: "_f32", torch.float64: "_f64"}
 # What a tensor must be for a pointer to this type; "T" is the dtype of the instance.
@@ -39,7 +40,13 @@ def new_zeros(like: torch.Tensor, *shape: int, dtype: torch.dtype | None = None)
     equal size, and are wrong in the fourth digit long before.
     """
     dtype = dtype or like.dtype
-    return host_zeros(shape, dtype) if like.is_cpu else like.new_zeros(shape, dtype=dtype)
+    large = like.is_cpu and math.prod(shape) * dtype.itemsize >= HUGE_PAGE
+    return host_zeros(shape, dtype) if large else like.new_zeros(shape, dtype=dtype)
+
+
+def rounded(total: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
+    """A sum that was built in float64, in the dtype that is wanted."""
+    return total.float() if total is not None and dtype is torch.float32 else total
 
 
 def runs_on_gpu(device: torch.device) -> bool:

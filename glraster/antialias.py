@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import torch
 
-from glraster.cuda_kernels.launcher import KernelFile, new_output, new_zeros
+from glraster.cuda_kernels.launcher import KernelFile, new_output, new_zeros, rounded
 
 from .checks import FLOATS, check_same, check_tensor
-from .operators import Operator, new_gradients, wanted_only
+from .operators import Operator, new_gradients
 
 __all__ = ["TopologyHash", "antialias", "antialias_construct_topology_hash"]
 
@@ -131,17 +131,16 @@ def _setup(ctx, inputs, output):
 
 def _backward(ctx, needs, grad_out):
     wanted = [needs[0], needs[2]]
-    grads = _antialias_bwd(grad_out, *ctx.saved_tensors, ctx.boost, wanted)
-    grad_color, grad_pos = wanted_only(grads, wanted)
+    grad_color, grad_pos = _antialias_bwd(grad_out, *ctx.saved_tensors, ctx.boost, wanted)
     return grad_color, None, grad_pos, None, None, None, None
 
 
 def _bwd(grad_out, color, rast, pos, tri, edges, opposites, boost, wanted):
-    grad_color, _ = new_gradients((color, pos), [wanted[0], False])
-    grad_pos = new_zeros(pos, *pos.shape, dtype=torch.float64) if wanted[1] else pos.new_empty(0)
-    named = dict(zip(("grad_color", "grad_pos"), wanted_only((grad_color, grad_pos), wanted), strict=True))
-    _launch("antialias_bwd", color, rast, pos, tri, edges, opposites, boost, grad_out=grad_out, **named)
-    return grad_color, grad_pos.to(pos.dtype)
+    grad_color = new_output(color, *color.shape) if wanted[0] else None
+    grad_pos = new_zeros(pos, *pos.shape, dtype=torch.float64) if wanted[1] else None
+    grads = {"grad_out": grad_out, "grad_color": grad_color, "grad_pos": grad_pos}
+    _launch("antialias_bwd", color, rast, pos, tri, edges, opposites, boost, **grads)
+    return grad_color, rounded(grad_pos, pos.dtype)
 
 
 def _fake_bwd(grad_out, color, rast, pos, tri, edges, opposites, boost, wanted):

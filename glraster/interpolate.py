@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import torch
 
-from glraster.cuda_kernels.launcher import KernelFile, new_output, new_zeros
+from glraster.cuda_kernels.launcher import KernelFile, new_output, new_zeros, rounded
 from glraster.cuda_kernels.upload import to_device
 
 from .checks import FLOATS, check_same, check_tensor
-from .operators import Operator, new_gradients, wanted_only
+from .operators import Operator, new_gradients
 
 __all__ = ["interpolate"]
 
@@ -108,18 +108,17 @@ def _setup(ctx, inputs, output):
 
 def _backward(ctx, needs, *grads):
     wanted = [needs[0], needs[1], needs[3]]
-    found = _interpolate_bwd(*grads, *ctx.saved_tensors, ctx.diff_attrs, wanted)
-    grad_attr, grad_rast, grad_rast_db = wanted_only(found, wanted)
+    grad_attr, grad_rast, grad_rast_db = _interpolate_bwd(*grads, *ctx.saved_tensors, ctx.diff_attrs, wanted)
     return grad_attr, grad_rast, None, grad_rast_db, None
 
 
 def _bwd(grad_out, grad_out_da, attr, rast, tri, rast_db, diff_attrs, wanted):
-    grad_attr = new_zeros(attr, *attr.shape, dtype=torch.float64) if wanted[0] else attr.new_empty(0)
-    grads = grad_attr, *new_gradients((rast, rast_db), wanted[1:])
-    named = zip(("grad_attr", "grad_rast", "grad_rast_db"), wanted_only(grads, wanted), strict=True)
+    grad_attr = new_zeros(attr, *attr.shape, dtype=torch.float64) if wanted[0] else None
+    grad_rast, grad_rast_db = new_gradients((rast, rast_db), wanted[1:])
     incoming = {"grad_out": grad_out, "grad_out_da": grad_out_da}
-    _launch("interpolate_bwd", attr, rast, tri, rast_db, diff_attrs, **incoming, **dict(named))
-    return grad_attr.to(attr.dtype), *grads[1:]
+    grads = {"grad_attr": grad_attr, "grad_rast": grad_rast, "grad_rast_db": grad_rast_db}
+    _launch("interpolate_bwd", attr, rast, tri, rast_db, diff_attrs, **incoming, **grads)
+    return rounded(grad_attr, attr.dtype), grad_rast, grad_rast_db
 
 
 def _fake_bwd(grad_out, grad_out_da, attr, rast, tri, rast_db, diff_attrs, wanted):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
-from glraster.cuda_kernels.launcher import KernelFile, new_output, new_zeros
+from glraster.cuda_kernels.launcher import KernelFile, new_output, new_zeros, rounded
 
 from .checks import FLOATS, check_tensor, validating
 from .contexts import RasterizeContext
@@ -144,7 +144,7 @@ def _bwd(grad_rast, grad_rast_db, pos, tri, ids):
     if grad_rast is not None or grad_rast_db is not None:
         grads = {"grad_rast": grad_rast, "grad_rast_db": grad_rast_db, "grad_pos": grad_pos}
         _launch("barycentrics_bwd", pos, tri, ids, **grads)
-    return grad_pos.to(pos.dtype)
+    return rounded(grad_pos, pos.dtype)
 
 
 def _launch(kernel: str, pos: torch.Tensor, tri: torch.Tensor, ids: torch.Tensor, **tensors) -> None:
