@@ -11,7 +11,15 @@ import torch
 
 from .sources import digest
 
-__all__ = ["HUGE_PAGE", "HostLibraryError", "advise_huge_pages", "host_library", "host_threads", "host_zeros", "run_on_host"]
+__all__ = [
+    "HUGE_PAGE",
+    "HostLibraryError",
+    "advise_huge_pages",
+    "host_library",
+    "host_threads",
+    "host_zeros",
+    "run_on_host",
+]
 
 # From the most to the least demanding, with the PyTorch CPU capabilities on which each may run.
 _LEVELS = {"avx512": {"AVX512"}, "avx2": {"AVX512", "AVX2"}, "base": None}

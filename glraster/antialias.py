@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from glraster.cuda_kernels.launcher import KernelFile, new_output, new_zeros, rounded
+from glraster.cuda_kernels.launcher import KernelFile, new_output, new_output_like, new_sum_like, rounded
 
 from .checks import FLOATS, check_same, check_tensor
 from .operators import Operator, new_gradients
@@ -119,7 +119,7 @@ def _topology_fake(tri):
 
 
 def _forward(color, rast, pos, tri, edges, opposites, boost):
-    out = new_output(color, *color.shape)
+    out = new_output_like(color)
     _launch("antialias_fwd", color, rast, pos, tri, edges, opposites, boost, out=out)
     return out
 
@@ -136,8 +136,8 @@ def _backward(ctx, needs, grad_out):
 
 
 def _bwd(grad_out, color, rast, pos, tri, edges, opposites, boost, wanted):
-    grad_color = new_output(color, *color.shape) if wanted[0] else None
-    grad_pos = new_zeros(pos, *pos.shape, dtype=torch.float64) if wanted[1] else None
+    grad_color = new_output_like(color) if wanted[0] else None
+    grad_pos = new_sum_like(pos) if wanted[1] else None
     grads = {"grad_out": grad_out, "grad_color": grad_color, "grad_pos": grad_pos}
     _launch("antialias_bwd", color, rast, pos, tri, edges, opposites, boost, **grads)
     return grad_color, rounded(grad_pos, pos.dtype)
@@ -168,7 +168,7 @@ _inputs = "Tensor color, Tensor rast, Tensor pos, Tensor tri, Tensor edges, Tens
 _antialias = Operator(
     f"antialias({_inputs}) -> Tensor",
     _forward,
-    lambda color, *_: new_output(color, *color.shape),
+    lambda color, *_: new_output_like(color),
     setup=_setup,
     backward=_backward,
 )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
-from glraster.cuda_kernels.launcher import KernelFile, new_output, new_zeros, rounded
+from glraster.cuda_kernels.launcher import KernelFile, new_output, new_output_like, new_sum_like, rounded
 from glraster.cuda_kernels.upload import to_device
 
 from .checks import FLOATS, check_same, check_tensor
@@ -113,8 +113,9 @@ def _backward(ctx, needs, *grads):
 
 
 def _bwd(grad_out, grad_out_da, attr, rast, tri, rast_db, diff_attrs, wanted):
-    grad_attr = new_zeros(attr, *attr.shape, dtype=torch.float64) if wanted[0] else None
-    grad_rast, grad_rast_db = new_gradients((rast, rast_db), wanted[1:])
+    grad_attr = new_sum_like(attr) if wanted[0] else None
+    grad_rast = new_output_like(rast) if wanted[1] else None
+    grad_rast_db = new_output_like(rast_db) if wanted[2] else None
     incoming = {"grad_out": grad_out, "grad_out_da": grad_out_da}
     grads = {"grad_attr": grad_attr, "grad_rast": grad_rast, "grad_rast_db": grad_rast_db}
     _launch("interpolate_bwd", attr, rast, tri, rast_db, diff_attrs, **incoming, **grads)

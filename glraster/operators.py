@@ -13,7 +13,7 @@ import torch
 from torch._C._functorch import unwrap_if_dead
 from torch.autograd import forward_ad
 
-from glraster.cuda_kernels.launcher import new_output
+from glraster.cuda_kernels.launcher import new_output_like
 
 __all__ = ["Operator", "new_gradients"]
 
@@ -51,7 +51,9 @@ class Operator:
     ):
         self.name = schema.split("(")[0]
         _library.define(schema)
-        self._wanted = schema[: schema.rindex(") ->")].split(", ").index("bool[] wanted") if "wanted" in schema else None
+        self._wanted = (
+            schema[: schema.rindex(") ->")].split(", ").index("bool[] wanted") if "wanted" in schema else None
+        )
         full = forward if self._wanted is None else functools.partial(_filled, forward)
         _library.impl(self.name, full, "CompositeExplicitAutograd")
         self.op = getattr(torch.ops.glraster, self.name).default
@@ -163,9 +165,7 @@ def _filled(function: Callable, *args):
     return type(outputs)(empty(0) if out is None else out for out in outputs)
 
 
-def new_gradients(
-    tensors: Sequence[torch.Tensor | None], wanted: Sequence[bool]
-) -> tuple[torch.Tensor | None, ...]:
+def new_gradients(tensors: Sequence[torch.Tensor | None], wanted: Sequence[bool]) -> tuple[torch.Tensor | None, ...]:
     """Uninitialized gradients of those `tensors` for which they are wanted, else None."""
     pairs = zip(tensors, wanted, strict=True)
-    return tuple(new_output(tensor, *tensor.shape) if want else None for tensor, want in pairs)
+    return tuple(new_output_like(tensor) if want else None for tensor, want in pairs)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
-from glraster.cuda_kernels.launcher import KernelFile, new_output, new_zeros, rounded
+from glraster.cuda_kernels.launcher import KernelFile, new_output, new_output_like, new_sum_like, rounded
 
 from .checks import FLOATS, check_tensor, validating
 from .contexts import RasterizeContext
@@ -140,7 +140,7 @@ def _backward(ctx, needs, grad_rast, grad_rast_db):
 
 
 def _bwd(grad_rast, grad_rast_db, pos, tri, ids):
-    grad_pos = new_zeros(pos, *pos.shape, dtype=torch.float64)
+    grad_pos = new_sum_like(pos)
     if grad_rast is not None or grad_rast_db is not None:
         grads = {"grad_rast": grad_rast, "grad_rast_db": grad_rast_db, "grad_pos": grad_pos}
         _launch("barycentrics_bwd", pos, tri, ids, **grads)
@@ -171,5 +171,5 @@ _barycentrics = Operator(
 _barycentrics_bwd = Operator(
     f"barycentrics_bwd(Tensor? grad_rast, Tensor? grad_rast_db, {_inputs}) -> Tensor",
     _bwd,
-    lambda grad_rast, grad_rast_db, pos, tri, ids: new_output(pos, *pos.shape),
+    lambda grad_rast, grad_rast_db, pos, tri, ids: new_output_like(pos),
 )

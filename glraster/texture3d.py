@@ -2,7 +2,7 @@
 
 import torch
 
-from glraster.cuda_kernels.launcher import KernelFile, new_output, threads_for
+from glraster.cuda_kernels.launcher import KernelFile, new_output, new_output_like, threads_for
 
 from .checks import FLOATS, check_same, check_tensor
 from .mipmap import MAX_SIDE
@@ -88,7 +88,7 @@ def _backward(ctx, needs, grad_out):
 
 
 def _bwd(grad_out, tex, uvw, filter_mode, boundary_mode, wanted):
-    grad_uvw = new_output(uvw, *uvw.shape) if wanted[1] else None
+    grad_uvw = new_output_like(uvw) if wanted[1] else None
     threads = threads_for(uvw.shape[:3].numel(), uvw.device, adds=wanted[0])
     copies = gradient_copies(uvw, [tex], threads, corners=8)
     most_additions = 8 if filter_mode == "linear" else 1
