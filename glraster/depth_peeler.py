@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import torch
 
-from .checks import validating
 from .contexts import RasterizeContext
 from .rasterize import barycentrics, make_scene
 from .scene import Visibility
@@ -49,8 +48,11 @@ class DepthPeeler:
         validate: bool | None = None,
     ):
         self._pos, self._scene = make_scene("DepthPeeler", glctx, pos, tri, resolution, ranges, cull)
-        check_contents("DepthPeeler", glctx, self._scene, validating(validate))
-        self._glctx, self._grad_db = glctx, grad_db
+        # A program that is being compiled knows no contents: there the first layer checks them.
+        self._checks_first_layer = torch.compiler.is_compiling()
+        if not self._checks_first_layer:
+            check_contents("DepthPeeler", glctx, self._scene, validate)
+        self._glctx, self._grad_db, self._validate = glctx, grad_db, validate
         self._last: Visibility | None = None
 
     def __enter__(self) -> "DepthPeeler":
@@ -80,6 +82,6 @@ class DepthPeeler:
         """
         if self._glctx.peeler is not self:
             raise RuntimeError("rasterize_next_layer(): only inside the block `with DepthPeeler(...) as peeler:`")
-        op = "rasterize_next_layer"
-        self._last = find_visible(op, self._glctx, self._scene, False, self._last, peeling=True)
+        validate = self._validate if self._checks_first_layer and self._last is None else False
+        self._last = find_visible("DepthPeeler", self._glctx, self._scene, validate, self._last, peeling=True)
         return barycentrics(self._pos, self._scene, self._last, self._glctx.output_db, self._grad_db)

@@ -11,7 +11,7 @@ import torch
 
 from glraster.cuda_kernels.launcher import KernelFile, new_output, new_output_like, new_sum_like, rounded
 
-from .checks import FLOATS, check_tensor, validating
+from .checks import FLOATS, check_tensor
 from .contexts import RasterizeContext
 from .operators import Operator
 from .scene import CULL_SIGN, Scene, Visibility
@@ -71,7 +71,7 @@ def rasterize(
     pos, scene = make_scene("rasterize", glctx, pos, tri, resolution, ranges, cull)
     if glctx.peeler is not None:
         raise RuntimeError("rasterize(): the context is reserved by a DepthPeeler, use it after the peeler's block")
-    visibility = find_visible("rasterize", glctx, scene, validating(validate))
+    visibility = find_visible("rasterize", glctx, scene, validate)
     return barycentrics(pos, scene, visibility, glctx.output_db, grad_db)
 
 
