@@ -1,6 +1,6 @@
 """Fits a sphere to pictures of a mesh: silhouettes and shading pull its vertices into place.
 
-    python samples/fit_mesh.py [--mesh bunny.obj] [--out out/fit_mesh]
+    python samples/fit_mesh.py [--mesh bunny.obj] [--compile] [--out out/fit_mesh]
 
 Pictures of the target from all around are drawn first; they are all that the fit sees. It starts from a coarse sphere,
 which is refined twice on the way. Without --mesh the target is a procedural bear.
@@ -62,7 +62,14 @@ def silhouette_iou(glctx, mesh, target, mvps, resolution=256) -> float:
     return (both.sum((1, 2)) / either.sum((1, 2))).mean().item()
 
 
-def fit_stage(glctx, mesh, smoothing, iterations, mvps, truth, batch, generator, bar, losses) -> meshes.Mesh:
+def picture_loss(glctx, mesh, mvps, truth, topology):
+    image = render(glctx, mesh, mvps, truth.shape[1], topology)
+    error = (image - truth).abs()
+    both = truth[..., 3:] * image[..., 3:].detach()  # shading counts where both are
+    return 0.5 * error[..., 3].mean() + (error[..., :3] * both).mean()
+
+
+def fit_stage(glctx, loss_of, mesh, smoothing, iterations, mvps, truth, batch, generator, bar, losses) -> meshes.Mesh:
     """Moves the vertices of a mesh with fixed topology."""
     smooth, topology = Smoothing(mesh, smoothing), dr.antialias_construct_topology_hash(mesh.triangles)
     unknowns = smooth.unknowns(mesh.positions).requires_grad_()
@@ -71,10 +78,7 @@ def fit_stage(glctx, mesh, smoothing, iterations, mvps, truth, batch, generator,
     for _ in range(iterations):
         chosen = torch.randperm(len(mvps), generator=generator)[:batch]
         guess = mesh._replace(positions=smooth.positions(unknowns))
-        image, wanted = render(glctx, guess, mvps[chosen], truth.shape[1], topology), truth[chosen]
-        error = (image - wanted).abs()
-        both = wanted[..., 3:] * image[..., 3:].detach()  # shading counts where both are
-        loss = 0.5 * error[..., 3].mean() + (error[..., :3] * both).mean()
+        loss = loss_of(glctx, guess, mvps[chosen], truth[chosen], topology)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -100,6 +104,7 @@ def main() -> None:
     parser.add_argument("--batch", type=options.positive, default=6, help="pictures per iteration")
     parser.add_argument("--resolution", type=options.positive, default=192)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--compile", action="store_true", help="compile what a step computes, with torch.compile")
     args = parser.parse_args()
     glctx, out = options.make_context(args), Path(args.out)
     device, generator = glctx.device, torch.Generator().manual_seed(args.seed)
@@ -114,12 +119,13 @@ def main() -> None:
     start = meshes.sphere(3).to(device)
     start = mesh = start._replace(positions=0.6 * start.positions)
     losses: list[float] = []
+    loss_of = torch.compile(picture_loss, fullgraph=True) if args.compile else picture_loss
     with steps(args.max_iter, desc="fitting") as bar:
         for stage, (share, smoothing) in enumerate(STAGES):
             last = stage == len(STAGES) - 1
             count = args.max_iter - len(losses) if last else round(share * args.max_iter)
             mesh = refine(mesh) if stage else mesh
-            mesh = fit_stage(glctx, mesh, smoothing, count, mvps, truth, args.batch, generator, bar, losses)
+            mesh = fit_stage(glctx, loss_of, mesh, smoothing, count, mvps, truth, args.batch, generator, bar, losses)
 
     rows = {
         name: show(glctx, shape, held_out[:5])

@@ -48,7 +48,9 @@ def antialias(
         own = [torch.where(p0_owns, a, b) for a, b in zip(where0, where1, strict=True)]
         towards = torch.where(p0_owns, 1.0, -1.0).double()
 
-        alpha = _blend_weight(pos, tri.long(), ids[tuple(own)], edges, own, towards, (height, width), vertical, lengthened)
+        alpha = _blend_weight(
+            pos, tri.long(), ids[tuple(own)], edges, own, towards, (height, width), vertical, lengthened
+        )
         step = alpha[:, None] * (color[where1] - color[where0])
         target = [torch.where(alpha > 0, a, b) for a, b in zip(where0, where1, strict=True)]
         out = out.index_put(tuple(target), step, accumulate=True)
