@@ -11,13 +11,21 @@ import torch
 
 from .sources import digest
 
-__all__ = ["HostLibraryError", "advise_huge_pages", "host_library", "host_threads", "host_zeros", "run_on_host"]
+__all__ = [
+    "HUGE_PAGE",
+    "HostLibraryError",
+    "advise_huge_pages",
+    "host_library",
+    "host_threads",
+    "host_zeros",
+    "run_on_host",
+]
 
 # From the most to the least demanding, with the PyTorch CPU capabilities on which each may run.
 _LEVELS = {"avx512": {"AVX512"}, "avx2": {"AVX512", "AVX2"}, "base": None}
 # Fewer elements than this are not worth waking a second thread for.
 _MIN_ELEMENTS_PER_THREAD = 4096
-_HUGE_PAGE = 2 << 20
+HUGE_PAGE = 2 << 20
 _MADV_HUGEPAGE = 14
 
 
@@ -119,17 +127,17 @@ def advise_huge_pages(tensor: torch.Tensor) -> torch.Tensor:
     PyTorch hands large CPU tensors back to the system when they are freed, so that every new one is paid for with a
     page fault per 4 KiB: more than half of the time of writing an image. It is advice: where it fails, nothing changes.
     """
-    start = -(-tensor.data_ptr() // _HUGE_PAGE) * _HUGE_PAGE
-    end = (tensor.data_ptr() + tensor.nbytes) // _HUGE_PAGE * _HUGE_PAGE
+    start = -(-tensor.data_ptr() // HUGE_PAGE) * HUGE_PAGE
+    end = (tensor.data_ptr() + tensor.nbytes) // HUGE_PAGE * HUGE_PAGE
     if end > start and sys.platform == "linux":
         _libc().madvise(start, end - start, _MADV_HUGEPAGE)
     return tensor
 
 
 def host_zeros(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-    """A CPU tensor of zeros. Large ones take new memory from the system, which is zero without being written."""
+    """A large CPU tensor of zeros: new memory from the system, which is zero without being written."""
     nbytes = torch.Size(shape).numel() * dtype.itemsize
-    if nbytes < _HUGE_PAGE or not hasattr(mmap, "MAP_ANONYMOUS"):
+    if not hasattr(mmap, "MAP_ANONYMOUS"):
         return torch.zeros(shape, dtype=dtype, device="cpu")
     memory = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     return advise_huge_pages(torch.frombuffer(memory, dtype=dtype).view(shape))

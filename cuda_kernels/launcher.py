@@ -1,47 +1,81 @@
 """Launches kernels where their tensors live."""
 
 import functools
+import math
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
+from torch._C._functorch import unwrap_if_dead
 
 from .compiler import Constants, Kernel
 from .cuda import run_on_cuda
-from .host import advise_huge_pages, host_threads, host_zeros, run_on_host
+from .host import HUGE_PAGE, advise_huge_pages, host_threads, host_zeros, run_on_host
 from .sources import Field, Source, read_source
 
-__all__ = ["KernelFile", "kernel_files", "new_output", "new_zeros", "threads_for"]
+__all__ = [
+    "KernelFile",
+    "kernel_files",
+    "new_output",
+    "new_output_like",
+    "new_sum_like",
+    "new_zeros",
+    "rounded",
+    "runs_on_gpu",
+    "threads_for",
+]
 
 _SUFFIX = {torch.float32: "_f32", torch.float64: "_f64"}
 # What a tensor must be for a pointer to this type; "T" is the dtype of the instance.
 _DTYPES = {"int32_t": torch.int32, "uint32_t": torch.int32, "int64_t": torch.int64, "uint64_t": torch.int64}
 _DTYPES |= {"uint8_t": torch.uint8, "float": torch.float32, "double": torch.float64}
 _TENSOR, _TENSORS, _NUMBER, _NUMBERS = range(4)  # what a field is given
+_CPU = torch.device("cpu")
 _files: "dict[str, KernelFile]" = {}
 
 
 def new_output(like: torch.Tensor, *shape: int, dtype: torch.dtype | None = None) -> torch.Tensor:
     """An uninitialized tensor for a kernel to write, on the device (and, unless given, of the dtype) of `like`."""
-    tensor = like.new_empty(shape, dtype=dtype)
-    return advise_huge_pages(tensor) if tensor.is_cpu and type(tensor) is torch.Tensor else tensor
+    return _ready(like.new_empty(shape, dtype=dtype))
+
+
+def new_output_like(tensor: torch.Tensor) -> torch.Tensor:
+    """An uninitialized tensor for a kernel to write, of the shape, dtype and device of `tensor`."""
+    return _ready(torch.empty_like(tensor, memory_format=torch.contiguous_format))  # half the time of new_empty
+
+
+def _ready(tensor: torch.Tensor) -> torch.Tensor:
+    large = type(tensor) is torch.Tensor and tensor.nbytes >= HUGE_PAGE and tensor.is_cpu
+    return advise_huge_pages(tensor) if large else tensor
 
 
 def new_zeros(like: torch.Tensor, *shape: int, dtype: torch.dtype | None = None) -> torch.Tensor:
-    """A tensor of zeros for a kernel to add to, on the device and (unless given) of the dtype of `like`.
-
-    Where any number of pixels may add to one element, that is float64: sums of float32 stop growing at 2^24 numbers of
-    equal size, and are wrong in the fourth digit long before.
-    """
+    """A tensor of zeros for a kernel to add to, on the device and (unless given) of the dtype of `like`."""
     dtype = dtype or like.dtype
-    return host_zeros(shape, dtype) if like.device.type == "cpu" else like.new_zeros(shape, dtype=dtype)
+    large = like.is_cpu and math.prod(shape) * dtype.itemsize >= HUGE_PAGE
+    return host_zeros(shape, dtype) if large else like.new_zeros(shape, dtype=dtype)
+
+
+def new_sum_like(tensor: torch.Tensor) -> torch.Tensor:
+    """Zeros of the shape of `tensor` to which any number of pixels may add, and which `rounded` then rounds: float64.
+
+    Sums of float32 stop growing at 2^24 numbers of equal size, and are wrong in the fourth digit long before.
+    """
+    if tensor.is_cpu and 8 * tensor.numel() >= HUGE_PAGE:
+        return host_zeros(tensor.shape, torch.float64)
+    return torch.zeros_like(tensor, dtype=torch.float64, memory_format=torch.contiguous_format)
+
+
+def rounded(total: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
+    """A sum that may have been built in float64, in the dtype that is wanted."""
+    return total.float() if total is not None and dtype is torch.float32 else total
 
 
 def runs_on_gpu(device: torch.device) -> bool:
     """Whether kernels over tensors on `device` run on a GPU."""
-    return device.type == "cuda"
+    return device != _CPU
 
 
 def threads_for(count: int, device: torch.device, *, adds: bool = False) -> int | None:
@@ -87,6 +121,10 @@ class KernelFile:
     def _struct(self) -> struct.Struct:
         return struct.Struct("".join(f.code * (f.length or 1) for f in self.source.fields))
 
+    @functools.cached_property
+    def _struct_length(self) -> int:
+        return self._struct.size // 8
+
     def launch(
         self,
         name: str,
@@ -117,7 +155,7 @@ class KernelFile:
         parameters, tensors, dtype = self._pack(plan.places, fields.values())
         device = tensors[0].device
         kernel = self._kernels.get((name, dtype, constants)) or self._kernel(name, dtype, constants)
-        adds_to = [tensor for field in plan.adds_to for tensor in _listed(fields[field]) if tensor is not None]
+        adds_to = [t for field in plan.adds_to for t in _listed(fields[field]) if t is not None] if plan.adds_to else []
         if runs_on_gpu(device):
             run_on_cuda(kernel, parameters, count, device, adds_to, most_additions)
         else:
@@ -134,8 +172,7 @@ class KernelFile:
         places, place = {}, 0
         for f in self.source.fields:
             one, several = (_TENSOR, _TENSORS) if f.code == "P" else (_NUMBER, _NUMBERS)
-            kind = one if f.length is None else several
-            places[f.name] = place, kind, _DTYPES.get(f.type), f
+            places[f.name] = place, one if f.length is None else several, _DTYPES.get(f.type), not f.written, f
             place += f.length or 1
         unknown = [name for name in names if name not in places]
         missing = [f.name for f in self.source.fields if f.code != "P" and f.name not in names]
@@ -147,32 +184,44 @@ class KernelFile:
 
     def _pack(self, places: list, given: Iterable) -> tuple[bytes, list[torch.Tensor], torch.dtype | None]:
         """The struct, the tensors to which it points, and the dtype of those of type T."""
-        values: list = [0] * (self._struct.size // 8)
+        values: list = [0] * self._struct_length
         tensors: list[torch.Tensor] = []
-        instance = device = None
-        for (place, kind, dtype, f), value in zip(places, given, strict=True):
+        instance = first = None
+        for (place, kind, needed, read_only, f), value in zip(places, given, strict=True):
             if kind == _NUMBER:
                 values[place] = value
                 continue
-            if kind in (_TENSORS, _NUMBERS) and len(value) > f.length:
+            if value is None:
+                continue
+            if kind != _TENSOR and len(value) > f.length:
                 raise ValueError(f"{self.source.struct}: {f.name} holds {f.length} values, got {len(value)}")
             if kind == _NUMBERS:
                 values[place : place + len(value)] = value
                 continue
             for tensor in (value,) if kind == _TENSOR else value:
                 if tensor is not None:
-                    if f.type == "T":
-                        dtype = instance = instance or tensor.dtype
-                    elif f.type == "void":  # float32 or float64, which a number of the struct tells
+                    dtype = needed
+                    if (
+                        dtype is None
+                    ):  # T: the same for all; void: float32 or float64, which a number of the struct tells
                         dtype = tensor.dtype
-                    if device is None:
-                        device = tensor.device
-                    if not f.written and (not tensor.is_contiguous() or tensor.is_cuda):
-                        tensor = _dense(tensor)
-                    if tensor.dtype != dtype or tensor.device != device or not tensor.is_contiguous():
-                        raise _misfit(self.source.struct, f.name, tensor, dtype, device)
+                        if f.type == "T":
+                            dtype = instance = instance or dtype
+                    device = tensor.get_device()  # -1: a CPU
+                    if first is None:
+                        first = device
+                    contiguous = tensor.is_contiguous()
+                    if read_only and (device >= 0 or not contiguous):
+                        tensor, contiguous = _dense(tensor), True
+                    try:
+                        pointer = tensor.data_ptr()  # 0 for an empty tensor
+                    except RuntimeError:
+                        pointer = _address(tensor)
+                    fits = tensor.dtype == dtype and device == first and contiguous
+                    if not (fits and (pointer or tensor.numel() == 0)):
+                        raise _misfit(self.source.struct, f.name, tensor, dtype, (tensors or [tensor])[0].device)
                     tensors.append(tensor)
-                    values[place] = tensor.data_ptr()  # 0 for an empty tensor
+                    values[place] = pointer
                 place += 1
         if not tensors:
             raise TypeError(f"{self.source.struct}: a launch needs a tensor")
@@ -182,7 +231,8 @@ class KernelFile:
 class _Plan(NamedTuple):
     """What follows from the names of a call's fields: places in the struct, in their order, and which are added to."""
 
-    places: list[tuple[int, int, torch.dtype | None, Field]]  # first value, kind, dtype of a tensor (None: T), field
+    # First value, kind, dtype of a tensor (None: its own), whether it is only read, field.
+    places: list[tuple[int, int, torch.dtype | None, bool, Field]]
     adds_to: tuple[str, ...]
 
 
@@ -196,7 +246,16 @@ def _dense(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.clone() if tensor.is_cuda and tensor.data_ptr() % 16 else tensor
 
 
+def _address(tensor: torch.Tensor) -> int:
+    """Where the elements lie of a tensor that does not say so; 0 if it has no memory."""
+    try:
+        return unwrap_if_dead(tensor).data_ptr()  # a transform of torch.func that has ended left it in saved tensors
+    except RuntimeError:
+        return 0
+
+
 def _misfit(struct_name: str, name: str, tensor: torch.Tensor, dtype: torch.dtype, device: torch.device) -> ValueError:
     layout = "contiguous" if tensor.is_contiguous() else "not contiguous"
-    got = f"{tensor.dtype} on {tensor.device}, {layout}"
+    memory = "" if _address(tensor) or tensor.numel() == 0 else ", without memory"
+    got = f"{tensor.dtype} on {tensor.device}, {layout}{memory}"
     return ValueError(f"{struct_name}: {name} must be {dtype} on {device}, contiguous, got {got}")

@@ -13,6 +13,7 @@ from .texture import texture
 from .texture3d import texture3d
 from .torch import RasterizeCudaContext, RasterizeGLContext
 from .triangle_id import mask, triangle_id
+from .version import __version__
 
 __all__ = [
     "CudaError",
@@ -26,6 +27,7 @@ __all__ = [
     "RasterizeGLContext",
     "SoftwareRasterizer",
     "TopologyHash",
+    "__version__",
     "antialias",
     "antialias_construct_topology_hash",
     "context",
@@ -37,4 +39,3 @@ __all__ = [
     "texture_construct_mip",
     "triangle_id",
 ]
-__version__ = "0.1.0"

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import torch
 
-from glraster.cuda_kernels.launcher import KernelFile, new_output, new_zeros
+from glraster.cuda_kernels.launcher import KernelFile, new_output, new_output_like, new_sum_like, rounded
 
 from .checks import FLOATS, check_same, check_tensor
-from .operators import Operator, new_gradients, wanted_only
+from .operators import Operator, new_gradients
 
 __all__ = ["TopologyHash", "antialias", "antialias_construct_topology_hash"]
 
@@ -65,16 +65,14 @@ def antialias(
     Source: Laine et al., "Modular Primitives for High-Performance Differentiable Rendering", 2020, section 3.5.
     """
     op = "antialias"
-    color = check_tensor(op, "color", color, "float32 or float64 [N, H, W, C]", shapes=[(None,) * 4], dtypes=FLOATS)
+    color = check_tensor(op, "color", color, "[N, H, W, C]", shapes=((None,) * 4,), dtypes=FLOATS)
     N, H, W, _ = color.shape
     same = {"dtypes": (color.dtype,), "device": color.device}
-    kind = str(color.dtype).removeprefix("torch.")
-    rast = check_tensor(op, "rast", rast, f"{kind} {[N, H, W, 4]}", shapes=[(N, H, W, 4)], **same)
-    shapes = [(None, None, 4), (None, 4)]
-    pos = check_tensor(op, "pos", pos, f"{kind} [N, V, 4] or [V, 4]", shapes=shapes, **same)
+    rast = check_tensor(op, "rast", rast, shapes=((N, H, W, 4),), **same)
+    pos = check_tensor(op, "pos", pos, "[N, V, 4] or [V, 4]", shapes=((None, None, 4), (None, 4)), **same)
     if pos.ndim == 3 and pos.shape[0] != 1:
         check_same(op, "the minibatch", pos=pos.shape[0], color=N)
-    tri = check_tensor(op, "tri", tri, "int32 [T, 3]", shapes=[(None, 3)], dtypes=(torch.int32,), device=color.device)
+    tri = check_tensor(op, "tri", tri, "[T, 3]", shapes=((None, 3),), dtypes=(torch.int32,), device=color.device)
     try:
         boost = float(pos_gradient_boost if not isinstance(pos_gradient_boost, str) else None)
     except (TypeError, ValueError):
@@ -107,7 +105,7 @@ def antialias_construct_topology_hash(tri: torch.Tensor) -> TopologyHash:
         ValueError: wrong shape.
     """
     op = "antialias_construct_topology_hash"
-    tri = check_tensor(op, "tri", tri, "int32 [T, 3]", shapes=[(None, 3)], dtypes=(torch.int32,))
+    tri = check_tensor(op, "tri", tri, "[T, 3]", shapes=((None, 3),), dtypes=(torch.int32,))
     return TopologyHash(*_topology(tri), tri.shape[0])
 
 
@@ -127,7 +125,7 @@ def _topology_fake(tri):
 
 
 def _forward(color, rast, pos, tri, edges, opposites, boost):
-    out = new_output(color, *color.shape)
+    out = new_output_like(color)
     _launch("antialias_fwd", color, rast, pos, tri, edges, opposites, boost, out=out)
     return out
 
@@ -139,17 +137,16 @@ def _setup(ctx, inputs, output):
 
 def _backward(ctx, needs, grad_out):
     wanted = [needs[0], needs[2]]
-    grads = _antialias_bwd(grad_out, *ctx.saved_tensors, ctx.boost, wanted)
-    grad_color, grad_pos = wanted_only(grads, wanted)
+    grad_color, grad_pos = _antialias_bwd(grad_out, *ctx.saved_tensors, ctx.boost, wanted)
     return grad_color, None, grad_pos, None, None, None, None
 
 
 def _bwd(grad_out, color, rast, pos, tri, edges, opposites, boost, wanted):
-    grad_color, _ = new_gradients((color, pos), [wanted[0], False])
-    grad_pos = new_zeros(pos, *pos.shape, dtype=torch.float64) if wanted[1] else pos.new_empty(0)
-    named = dict(zip(("grad_color", "grad_pos"), wanted_only((grad_color, grad_pos), wanted), strict=True))
-    _launch("antialias_bwd", color, rast, pos, tri, edges, opposites, boost, grad_out=grad_out, **named)
-    return grad_color, grad_pos.to(pos.dtype)
+    grad_color = new_output_like(color) if wanted[0] else None
+    grad_pos = new_sum_like(pos) if wanted[1] else None
+    grads = {"grad_out": grad_out, "grad_color": grad_color, "grad_pos": grad_pos}
+    _launch("antialias_bwd", color, rast, pos, tri, edges, opposites, boost, **grads)
+    return grad_color, rounded(grad_pos, pos.dtype)
 
 
 def _fake_bwd(grad_out, color, rast, pos, tri, edges, opposites, boost, wanted):
@@ -177,7 +174,7 @@ _inputs = "Tensor color, Tensor rast, Tensor pos, Tensor tri, Tensor edges, Tens
 _antialias = Operator(
     f"antialias({_inputs}) -> Tensor",
     _forward,
-    lambda color, *_: new_output(color, *color.shape),
+    lambda color, *_: new_output_like(color),
     setup=_setup,
     backward=_backward,
 )

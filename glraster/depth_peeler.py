@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import torch
 
-from .checks import validating
 from .contexts import RasterizeContext
 from .rasterize import barycentrics, make_scene
 from .scene import Visibility
@@ -49,9 +48,14 @@ class DepthPeeler:
         validate: bool | None = None,
     ):
         self._pos, self._scene = make_scene("DepthPeeler", glctx, pos, tri, resolution, ranges, cull)
-        check_contents("DepthPeeler", glctx, self._scene, validating(validate))
-        self._glctx, self._grad_db = glctx, grad_db
+        # While a program is being compiled there are no contents to check, and nobody to keep the context from: there
+        # the first layer checks them.
+        self._compiled = torch.compiler.is_compiling()
+        if not self._compiled:
+            check_contents("DepthPeeler", glctx, self._scene, validate)
+        self._glctx, self._grad_db, self._validate = glctx, grad_db, validate
         self._last: Visibility | None = None
+        self._inside = False
 
     def __enter__(self) -> "DepthPeeler":
         """Reserves the context.
@@ -59,13 +63,15 @@ class DepthPeeler:
         Raises:
             RuntimeError: a depth peeler has it already, or it is closed.
         """
-        self._glctx.reserve(self)
-        self._last = None
+        if not self._compiled:
+            self._glctx.reserve(self)
+        self._last, self._inside = None, True
         return self
 
     def __exit__(self, *_) -> None:
-        self._last = None
-        self._glctx.unreserve(self)
+        self._last, self._inside = None, False
+        if not self._compiled:
+            self._glctx.unreserve(self)
 
     def rasterize_next_layer(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Rasterizes the next surface behind all those already returned, pixel by pixel.
@@ -78,8 +84,8 @@ class DepthPeeler:
         Raises:
             RuntimeError: outside of the peeler's `with` block.
         """
-        if self._glctx.peeler is not self:
+        if not self._inside:
             raise RuntimeError("rasterize_next_layer(): only inside the block `with DepthPeeler(...) as peeler:`")
-        op = "rasterize_next_layer"
-        self._last = find_visible(op, self._glctx, self._scene, False, self._last, peeling=True)
+        validate = self._validate if self._compiled and self._last is None else False
+        self._last = find_visible("DepthPeeler", self._glctx, self._scene, validate, self._last, peeling=True)
         return barycentrics(self._pos, self._scene, self._last, self._glctx.output_db, self._grad_db)

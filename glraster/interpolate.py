@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import torch
 
-from glraster.cuda_kernels.launcher import KernelFile, new_output, new_zeros
+from glraster.cuda_kernels.launcher import KernelFile, new_output, new_output_like, new_sum_like, rounded
 from glraster.cuda_kernels.upload import to_device
 
 from .checks import FLOATS, check_same, check_tensor
-from .operators import Operator, new_gradients, wanted_only
+from .operators import Operator, new_gradients
 
 __all__ = ["interpolate"]
 
@@ -51,13 +51,11 @@ def interpolate(
     Source: perspective-correct barycentric interpolation; the chain rule.
     """
     op = "interpolate"
-    need = "float32 or float64 [N, H, W, 4]"
-    rast = check_tensor(op, "rast", rast, need, shapes=[(None, None, None, 4)], dtypes=FLOATS)
+    rast = check_tensor(op, "rast", rast, "[N, H, W, 4]", shapes=((None, None, None, 4),), dtypes=FLOATS)
     same = {"dtypes": (rast.dtype,), "device": rast.device}
-    kind = str(rast.dtype).removeprefix("torch.")
-    need = f"{kind} [V, A], [1, V, A] or [N, V, A]"
-    attr = check_tensor(op, "attr", attr, need, shapes=[(None, None), (None, None, None)], **same)
-    tri = check_tensor(op, "tri", tri, "int32 [T, 3]", shapes=[(None, 3)], dtypes=(torch.int32,), device=rast.device)
+    need, shapes = "[V, A], [1, V, A] or [N, V, A]", ((None, None), (None, None, None))
+    attr = check_tensor(op, "attr", attr, need, shapes=shapes, **same)
+    tri = check_tensor(op, "tri", tri, "[T, 3]", shapes=((None, 3),), dtypes=(torch.int32,), device=rast.device)
     if attr.ndim == 3 and attr.shape[0] != 1:
         check_same(op, "the minibatch", attr=attr.shape[0], rast=rast.shape[0])
     selected = _select(diff_attrs, attr.shape[-1])
@@ -66,7 +64,7 @@ def interpolate(
     elif rast_db is None:
         raise ValueError("interpolate(): diff_attrs needs rast_db, the second output of rasterize(), got None")
     else:
-        rast_db = check_tensor(op, "rast_db", rast_db, f"{kind} {list(rast.shape)}", shapes=[rast.shape], **same)
+        rast_db = check_tensor(op, "rast_db", rast_db, shapes=(rast.shape,), **same)
     return _interpolate(attr, rast, tri, rast_db, selected)
 
 
@@ -118,18 +116,18 @@ def _setup(ctx, inputs, output):
 
 def _backward(ctx, needs, *grads):
     wanted = [needs[0], needs[1], needs[3]]
-    found = _interpolate_bwd(*grads, *ctx.saved_tensors, ctx.diff_attrs, wanted)
-    grad_attr, grad_rast, grad_rast_db = wanted_only(found, wanted)
+    grad_attr, grad_rast, grad_rast_db = _interpolate_bwd(*grads, *ctx.saved_tensors, ctx.diff_attrs, wanted)
     return grad_attr, grad_rast, None, grad_rast_db, None
 
 
 def _bwd(grad_out, grad_out_da, attr, rast, tri, rast_db, diff_attrs, wanted):
-    grad_attr = new_zeros(attr, *attr.shape, dtype=torch.float64) if wanted[0] else attr.new_empty(0)
-    grads = grad_attr, *new_gradients((rast, rast_db), wanted[1:])
-    named = zip(("grad_attr", "grad_rast", "grad_rast_db"), wanted_only(grads, wanted), strict=True)
+    grad_attr = new_sum_like(attr) if wanted[0] else None
+    grad_rast = new_output_like(rast) if wanted[1] else None
+    grad_rast_db = new_output_like(rast_db) if wanted[2] else None
     incoming = {"grad_out": grad_out, "grad_out_da": grad_out_da}
-    _launch("interpolate_bwd", attr, rast, tri, rast_db, diff_attrs, **incoming, **dict(named))
-    return grad_attr.to(attr.dtype), *grads[1:]
+    grads = {"grad_attr": grad_attr, "grad_rast": grad_rast, "grad_rast_db": grad_rast_db}
+    _launch("interpolate_bwd", attr, rast, tri, rast_db, diff_attrs, **incoming, **grads)
+    return rounded(grad_attr, attr.dtype), grad_rast, grad_rast_db
 
 
 def _fake_bwd(grad_out, grad_out_da, attr, rast, tri, rast_db, diff_attrs, wanted):

@@ -74,10 +74,10 @@ def texture_construct_mip(
 
 
 def check_tex(op: str, tex: object, cube_mode: bool) -> torch.Tensor:
-    """Checks a texture's shape and returns it as a contiguous tensor."""
-    need = "float32 or float64 [N or 1, 6, s, s, C]" if cube_mode else "float32 or float64 [N or 1, h, w, C]"
+    """Checks a texture and returns it."""
+    need = "[N or 1, 6, s, s, C]" if cube_mode else "[N or 1, h, w, C]"
     shape = (None, 6, None, None, None) if cube_mode else (None,) * 4
-    tex = check_tensor(op, "tex", tex, need, shapes=[shape], dtypes=FLOATS)
+    tex = check_tensor(op, "tex", tex, need, shapes=(shape,), dtypes=FLOATS)
     h, w = tex.shape[-3:-1]
     if (cube_mode and h != w) or not (0 < h <= MAX_SIDE and 0 < w <= MAX_SIDE):
         raise ValueError(f"{op}(): tex must be {need} with sides from 1 to {MAX_SIDE}, got {list(tex.shape)}")

@@ -6,16 +6,19 @@ Each is called in one of two ways, which run the same implementation:
   `make_fx`, fake tensors.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 import torch
-from torch._functorch.utils import unwrap_dead_wrappers
+from torch._C._functorch import unwrap_if_dead
 from torch.autograd import forward_ad
 
-from glraster.cuda_kernels.launcher import new_output
+from glraster.cuda_kernels.launcher import new_output_like
 
-__all__ = ["Operator", "new_gradients", "wanted_only"]
+__all__ = ["Operator", "new_gradients"]
 
+# What arguments mostly are: none of these has an implementation of operators of its own, as fake tensors do.
+_PLAIN = {torch.Tensor, torch.nn.Parameter, type(None), bool, int, float, str, list, tuple}
 _library = torch.library.Library("glraster", "DEF")
 
 
@@ -24,7 +27,8 @@ class Operator:
 
     Args:
         schema: its signature in PyTorch's schema language, "name(Tensor a, Tensor? b, int k) -> (Tensor, Tensor)". A
-            list of tensors must be the last argument. All outputs are new tensors.
+            list of tensors must be the last argument. All outputs are new tensors. With an argument `bool[] wanted`,
+            one for each output, those that are not wanted are None.
         forward: the implementation, of tensors without gradients.
         fake: the same for tensors without data: returns outputs of the right shapes.
         setup: `setup(ctx, inputs, output)` saves in `ctx` what the derivatives need: tensors with
@@ -47,11 +51,16 @@ class Operator:
     ):
         self.name = schema.split("(")[0]
         _library.define(schema)
-        _library.impl(self.name, forward, "CompositeExplicitAutograd")
+        self._wanted = (
+            schema[: schema.rindex(") ->")].split(", ").index("bool[] wanted") if "wanted" in schema else None
+        )
+        full = forward if self._wanted is None else functools.partial(_filled, forward)
+        _library.impl(self.name, full, "CompositeExplicitAutograd")
         self.op = getattr(torch.ops.glraster, self.name).default
+        fake = fake if self._wanted is None else functools.partial(_filled, fake)
         torch.library.register_fake(self.op, fake, lib=_library)
         arguments = self.op._schema.arguments
-        self._forward, self._backward, self._jvp = forward, backward, jvp
+        self._forward, self._full, self._backward, self._jvp = forward, full, backward, jvp
         self._listed = str(arguments[-1].type) == "List[Tensor]"
         self._returns_list = str(self.op._schema.returns[0].type) == "List[Tensor]"
         self._num_arguments = len(arguments)
@@ -60,7 +69,7 @@ class Operator:
             torch.library.register_autograd(self.op, nested, setup_context=setup or _save_nothing, lib=_library)
         torch.library.register_vmap(self.op, self._vmap_of_op, lib=_library)
         flat = self._listed or self._returns_list
-        members = {"forward": self._forward_flat if flat else forward, "setup_context": setup or _save_nothing}
+        members = {"forward": self._forward_flat if flat else full, "setup_context": setup or _save_nothing}
         if self._listed and setup is not None:
             members["setup_context"] = lambda ctx, inputs, output: setup(ctx, self._nest(inputs), output)
         members |= {"backward": self._backward_flat, "jvp": self._jvp_flat, "vmap": self._vmap_flat}
@@ -72,15 +81,25 @@ class Operator:
 
     def __call__(self, *args):
         if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
-            return self.op(*args)
-        transformed = torch._C._are_functorch_transforms_active()
+            return self._strip(self.op(*args), args)
         flat = (*args[:-1], *args[-1]) if self._listed else args
-        if transformed:
-            return self._function.apply(*flat)
-        flat = unwrap_dead_wrappers(flat)  # what a transform that has ended has left in saved tensors
-        if forward_ad._current_level >= 0 or (torch.is_grad_enabled() and torch._C._any_requires_grad(*flat)):
-            return self._apply(*flat)
-        return self._forward_flat(*flat) if self._listed else self._forward(*flat)
+        if not _PLAIN.issuperset(map(type, flat)) and any(map(_dispatches, flat)):
+            return self._strip(self.op(*args), args)
+        if torch._C._are_functorch_transforms_active():
+            return self._strip(self._function.apply(*flat), args)
+        forward_mode = forward_ad._current_level >= 0
+        if forward_mode or torch.is_grad_enabled():
+            # As Function.apply does, with what a transform of torch.func that has ended leaves behind.
+            flat = [unwrap_if_dead(arg) if isinstance(arg, torch.Tensor) else arg for arg in flat]
+            if forward_mode or torch._C._any_requires_grad(*flat):
+                return self._strip(self._apply(*flat), args)
+        return self._forward(*self._nest(flat)) if self._listed else self._forward(*flat)
+
+    def _strip(self, outputs, args):
+        """None in place of the outputs that are not wanted; the implementation itself returns them so."""
+        if self._wanted is None:
+            return outputs
+        return [out if want else None for out, want in zip(outputs, args[self._wanted], strict=True)]
 
     def _nest(self, flat: Sequence) -> tuple:
         """Arguments as the schema has them, from those of the Function, which takes no lists."""
@@ -88,7 +107,7 @@ class Operator:
         return (*flat[:last], list(flat[last:])) if self._listed else tuple(flat)
 
     def _forward_flat(self, *flat):
-        result = self._forward(*self._nest(flat))
+        result = self._full(*self._nest(flat))
         return tuple(result) if self._returns_list else result
 
     def _backward_flat(self, ctx, *grads):
@@ -122,25 +141,31 @@ class Operator:
                 return [element(a, d, i) for a, d in zip(arg, dim, strict=True)]
             return arg.select(dim, i) if isinstance(arg, torch.Tensor) and dim is not None else arg
 
-        parts = []
-        for i in range(info.batch_size):
-            parts.append(self(*(element(arg, dim, i) for arg, dim in zip(args, in_dims, strict=True))))
-        if isinstance(parts[0], torch.Tensor):
-            return torch.stack(parts), 0
-        return tuple(map(torch.stack, zip(*parts, strict=True))), (0,) * len(parts[0])
+        each = [[element(arg, dim, i) for arg, dim in zip(args, in_dims, strict=True)] for i in range(info.batch_size)]
+        if len(self.op._schema.returns) == 1 and not self._returns_list:
+            return torch.stack([self(*elements) for elements in each]), 0
+        parts = [_filled(self, *elements) for elements in each]
+        outputs = [torch.stack(output) for output in zip(*parts, strict=True)]
+        return (outputs, [0] * len(outputs)) if self._returns_list else (tuple(outputs), (0,) * len(outputs))
+
+
+def _dispatches(arg: object) -> bool:
+    """Whether it is a tensor of a class with an implementation of operators of its own."""
+    return isinstance(arg, torch.Tensor) and type(arg).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__
 
 
 def _save_nothing(ctx, inputs, output) -> None:
     ctx.set_materialize_grads(False)
 
 
-def new_gradients(tensors: Sequence[torch.Tensor | None], wanted: Sequence[bool]) -> tuple[torch.Tensor, ...]:
-    """Uninitialized gradients of `tensors`, empty ones where they are not wanted: an operator returns one for each."""
-    like = next(tensor for tensor in tensors if tensor is not None)
+def _filled(function: Callable, *args):
+    """Calls it, with empty tensors in place of outputs that are None: what PyTorch registers returns tensors alone."""
+    outputs = function(*args)
+    empty = next(arg for arg in args if isinstance(arg, torch.Tensor)).new_empty
+    return type(outputs)(empty(0) if out is None else out for out in outputs)
+
+
+def new_gradients(tensors: Sequence[torch.Tensor | None], wanted: Sequence[bool]) -> tuple[torch.Tensor | None, ...]:
+    """Uninitialized gradients of those `tensors` for which they are wanted, else None."""
     pairs = zip(tensors, wanted, strict=True)
-    return tuple(new_output(t, *t.shape) if want and t is not None else like.new_empty(0) for t, want in pairs)
-
-
-def wanted_only(grads: Sequence[torch.Tensor], wanted: Sequence[bool]) -> list[torch.Tensor | None]:
-    """None in place of the gradients that an operator, which must return a tensor for each, has not computed."""
-    return [grad if want else None for grad, want in zip(grads, wanted, strict=True)]
+    return tuple(new_output_like(tensor) if want else None for tensor, want in pairs)

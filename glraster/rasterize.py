@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import torch
 
-from glraster.cuda_kernels.launcher import KernelFile, new_output, new_zeros
+from glraster.cuda_kernels.launcher import KernelFile, new_output, new_output_like, new_sum_like, rounded
 
-from .checks import FLOATS, check_tensor, validating
+from .checks import FLOATS, check_tensor
 from .contexts import RasterizeContext
 from .operators import Operator
 from .scene import CULL_SIGN, Scene, Visibility
@@ -73,7 +73,7 @@ def rasterize(
     pos, scene = make_scene("rasterize", glctx, pos, tri, resolution, ranges, cull)
     if glctx.peeler is not None:
         raise RuntimeError("rasterize(): the context is reserved by a DepthPeeler, use it after the peeler's block")
-    visibility = find_visible("rasterize", glctx, scene, validating(validate))
+    visibility = find_visible("rasterize", glctx, scene, validate)
     return barycentrics(pos, scene, visibility, glctx.output_db, grad_db)
 
 
@@ -83,11 +83,9 @@ def make_scene(op, glctx, pos, tri, resolution, ranges, cull) -> tuple[torch.Ten
         kinds = "RasterizeContext (glraster.context() makes one)"
         raise TypeError(f"{op}(): glctx must be a {kinds}, got {type(glctx).__name__}")
     device = glctx.device
-    shapes = [(None, None, 4), (None, 4)]
-    pos = check_tensor(
-        op, "pos", pos, "float32 or float64 [N, V, 4] (with ranges [V, 4])", shapes=shapes, dtypes=FLOATS, device=device
-    )
-    tri = check_tensor(op, "tri", tri, "int32 [T, 3]", shapes=[(None, 3)], dtypes=(torch.int32,), device=device)
+    need, shapes = "[N, V, 4] (with ranges [V, 4])", ((None, None, 4), (None, 4))
+    pos = check_tensor(op, "pos", pos, need, shapes=shapes, dtypes=FLOATS, device=device)
+    tri = check_tensor(op, "tri", tri, "[T, 3]", shapes=((None, 3),), dtypes=(torch.int32,), device=device)
     if tri.shape[0] > MAX_TRIANGLES:
         raise ValueError(f"{op}(): tri must have at most {MAX_TRIANGLES} triangles, got {tri.shape[0]}")
     if pos.ndim == 3:
@@ -96,8 +94,8 @@ def make_scene(op, glctx, pos, tri, resolution, ranges, cull) -> tuple[torch.Ten
         raise ValueError(f"{op}(): pos of shape [V, 4] needs ranges, int32 [N, 2] on cpu, got None")
     else:
         cpu = torch.device("cpu")
-        need, shapes = "int32 [N, 2]", [(None, 2)]
-        ranges = check_tensor(op, "ranges", ranges, need, shapes=shapes, dtypes=(torch.int32,), device=cpu)
+        shapes = ((None, 2),)
+        ranges = check_tensor(op, "ranges", ranges, "[N, 2]", shapes=shapes, dtypes=(torch.int32,), device=cpu)
     if not isinstance(cull, str) or cull not in CULL_SIGN:
         raise ValueError(f"{op}(): cull must be 'none', 'back' or 'front', got {cull!r}")
     height, width = _check_resolution(op, resolution)
@@ -144,11 +142,11 @@ def _backward(ctx, needs, grad_rast, grad_rast_db):
 
 
 def _bwd(grad_rast, grad_rast_db, pos, tri, ids):
-    grad_pos = new_zeros(pos, *pos.shape, dtype=torch.float64)
+    grad_pos = new_sum_like(pos)
     if grad_rast is not None or grad_rast_db is not None:
         grads = {"grad_rast": grad_rast, "grad_rast_db": grad_rast_db, "grad_pos": grad_pos}
         _launch("barycentrics_bwd", pos, tri, ids, **grads)
-    return grad_pos.to(pos.dtype)
+    return rounded(grad_pos, pos.dtype)
 
 
 def _launch(kernel: str, pos: torch.Tensor, tri: torch.Tensor, ids: torch.Tensor, **tensors) -> None:
@@ -175,5 +173,5 @@ _barycentrics = Operator(
 _barycentrics_bwd = Operator(
     f"barycentrics_bwd(Tensor? grad_rast, Tensor? grad_rast_db, {_inputs}) -> Tensor",
     _bwd,
-    lambda grad_rast, grad_rast_db, pos, tri, ids: new_output(pos, *pos.shape),
+    lambda grad_rast, grad_rast_db, pos, tri, ids: new_output_like(pos),
 )

@@ -1,6 +1,6 @@
 """What every rasterizer takes and gives back: a checked scene, and which triangle each pixel sees."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -9,8 +9,7 @@ __all__ = ["CULL_SIGN", "Scene", "Visibility"]
 CULL_SIGN = {"none": 0, "front": 1, "back": -1}  # of the screen-space areas that are dropped
 
 
-@dataclass(frozen=True)
-class Scene:
+class Scene(NamedTuple):
     """Checked arguments of one rasterization: what is drawn, and where."""
 
     pos: torch.Tensor  # [N, V, 4], or [V, 4] with ranges
@@ -30,8 +29,7 @@ class Scene:
         return self.pos.shape[-2] * 4 if self.ranges is None else 0
 
 
-@dataclass(frozen=True)
-class Visibility:
+class Visibility(NamedTuple):
     """What a context found: per pixel a triangle id, -1 for none; in keys together with what orders them by depth."""
 
     ids: torch.Tensor  # int32 [N, H, W], or int64 [N, H, W] keys with the id in their low half

@@ -25,20 +25,23 @@ def find_visible(scene: Scene, behind: Visibility | None = None, by_bands: bool 
     device = scene.pos.device
     keys = new_output(scene.pos, N, H, W, dtype=torch.int64).fill_(-1)
     item_start, first_triangle, num_items = _work_items(scene)
-    tiles = torch.empty(num_items, dtype=torch.int64, device=device)
-    fields = {"pos": scene.pos, "tri": scene.tri, "item_start": item_start, "first_triangle": first_triangle}
-    fields |= {"previous": None if behind is None else behind.ids, "keys": keys, "tiles": tiles, "large": None}
-    fields |= {"N": N, "H": H, "W": W, "V": scene.pos.shape[-2], "num_triangles": T, "num_items": num_items}
-    fields |= {"num_large": 0, "pos_stride": scene.pos_stride, "cull": CULL_SIGN[scene.cull]}
     if keys.numel() and num_items:
+        tiles = keys.new_empty(num_items)
+        fields = {
+            **{"pos": scene.pos, "tri": scene.tri, "item_start": item_start, "first_triangle": first_triangle},
+            **{"previous": None if behind is None else behind.ids, "keys": keys, "tiles": tiles, "large": None},
+            **{"N": N, "H": H, "W": W, "V": scene.pos.shape[-2], "num_triangles": T, "num_items": num_items},
+            **{"num_large": 0, "pos_stride": scene.pos_stride, "cull": CULL_SIGN[scene.cull]},
+        }
         threads = threads_for(num_items, device)
         alone = threads is not None and N % threads == 0  # each thread has as many images as the others
         kernel = "rasterize_images" if alone else "rasterize_triangles"
         KERNELS.launch(kernel, num_items, threads=threads, **fields)
         if by_bands or (by_bands is None and not runs_on_gpu(device)):
             large = tiles.nonzero()
-            fields |= {"large": large, "num_large": len(large)}
-            KERNELS.launch("rasterize_bands", keys.numel() if len(large) else 0, **fields)
+            if len(large):
+                fields |= {"large": large, "num_large": len(large)}
+                KERNELS.launch("rasterize_bands", keys.numel(), **fields)
         else:
             tiles.cumsum_(0)
             most = max(keys.numel(), _THREADS_PER_TILE * num_items)  # how many there are, only the GPU knows

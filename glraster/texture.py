@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import torch
 
-from glraster.cuda_kernels.launcher import KernelFile, new_output, new_zeros, threads_for
+from glraster.cuda_kernels.launcher import KernelFile, new_output, new_zeros, rounded, threads_for
 
 from .checks import check_same, check_tensor
 from .mipmap import MipStack, build_levels, build_levels_bwd, check_max_mip_level, check_tex, level_sizes
-from .operators import Operator, new_gradients, wanted_only
+from .operators import Operator, new_gradients
 
 __all__ = ["BOUNDARY_MODES", "gradient_copies", "new_gradient_sums", "sum_of_copies", "texture"]
 
@@ -83,9 +83,8 @@ def texture(
     lookup = _check_modes(filter_mode, boundary_mode, max_anisotropy, uv_da, mip_level_bias)
     tex = check_tex(op, tex, boundary_mode == "cube")
     same = {"dtypes": (tex.dtype,), "device": tex.device}
-    kind = str(tex.dtype).removeprefix("torch.")
     D = 3 if boundary_mode == "cube" else 2
-    uv = check_tensor(op, "uv", uv, f"{kind} [N, H, W, {D}]", shapes=[(None, None, None, D)], **same)
+    uv = check_tensor(op, "uv", uv, f"[N, H, W, {D}]", shapes=((None, None, None, D),), **same)
     image = tuple(uv.shape[:3])
     if tex.shape[0] != 1:
         check_same(op, "the minibatch", tex=tex.shape[0], uv=image[0])
@@ -93,11 +92,11 @@ def texture(
     if lookup[0] in ("nearest", "linear"):
         return _texture(uv, None, None, *lookup, False, [tex])
     if uv_da is not None:
-        need = f"{kind} {[*image, 2 * D]} (interpolate() needs diff_attrs for it)"
-        uv_da = check_tensor(op, "uv_da", uv_da, need, shapes=[(*image, 2 * D)], **same)
+        shape = (*image, 2 * D)
+        need = f"{list(shape)} (interpolate() needs diff_attrs for it)"
+        uv_da = check_tensor(op, "uv_da", uv_da, need, shapes=(shape,), **same)
     if mip_level_bias is not None:
-        bias = mip_level_bias
-        mip_level_bias = check_tensor(op, "mip_level_bias", bias, f"{kind} {list(image)}", shapes=[image], **same)
+        mip_level_bias = check_tensor(op, "mip_level_bias", mip_level_bias, shapes=(image,), **same)
     levels = _levels(tex, mip, max_mip_level, mip_filter)
     own_levels = mip is None or isinstance(mip, MipStack)  # built from tex, which then receives their gradients
     return _texture(uv, uv_da, mip_level_bias, *lookup, own_levels, [tex, *levels])
@@ -154,14 +153,11 @@ def _levels(tex, mip, max_mip_level, mip_filter) -> list[torch.Tensor]:
     if len(given) > len(sizes):
         h, w = tex.shape[-3:-1]
         raise ValueError(f"{op}(): mip must have at most {len(sizes)} levels for a tex of {h} x {w}, got {len(given)}")
-    kind = str(tex.dtype).removeprefix("torch.")
+    same = {"dtypes": (tex.dtype,), "device": tex.device}
     checked = []
     for k, (level, size) in enumerate(zip(given, sizes, strict=False)):
         shape = (*tex.shape[:-3], *size, tex.shape[-1])
-        need = f"{kind} {list(shape)}"
-        checked.append(
-            check_tensor(op, f"mip[{k}]", level, need, shapes=[shape], dtypes=(tex.dtype,), device=tex.device)
-        )
+        checked.append(check_tensor(op, f"mip[{k}]", level, shapes=(shape,), **same))
     return checked[:max_mip_level]
 
 
@@ -184,44 +180,39 @@ def _setup(ctx, inputs, output):
 def _backward(ctx, needs, grad_out):
     uv, uv_da, mip_level_bias, *levels = ctx.saved_tensors
     filter_mode, _, _, own_levels = ctx.lookup
-    want_levels = needs[7][:1] * len(levels) if own_levels else needs[7]
+    want_levels = [needs[7][0], *[False] * (len(levels) - 1)] if own_levels else needs[7]
     blended = filter_mode in ("linear-mipmap-linear", "anisotropic")
     given = (uv is not None and filter_mode != "nearest", uv_da is not None and blended)
     given += (mip_level_bias is not None and blended,)
     wanted = [need and possible for need, possible in zip(needs, given, strict=False)] + list(want_levels)
     grads = _texture_bwd(grad_out, uv, uv_da, mip_level_bias, *ctx.lookup, wanted, levels)
-    if own_levels and wanted[3]:
-        wanted[4:] = [False] * (len(levels) - 1)
-    grads = wanted_only(grads, wanted)
     return (*grads[:3], None, None, None, None, grads[3:])
 
 
 def _bwd(grad_out, uv, uv_da, mip_level_bias, filter_mode, boundary_mode, max_anisotropy, own_levels, wanted, levels):
     inputs = new_gradients((uv, uv_da, mip_level_bias), wanted[:3])
-    threads = threads_for(uv.shape[:3].numel(), uv.device, adds=any(wanted[3:]))
+    want_levels = [wanted[3]] * len(levels) if own_levels else wanted[3:]
+    threads = threads_for(uv.shape[:3].numel(), uv.device, adds=any(want_levels))
     copies = gradient_copies(uv, levels, threads)
     most_additions = (1 if filter_mode == "nearest" else 4) * max_anisotropy
     summed = [
         new_gradient_sums(level, copies, uv, most_additions) if want else None
-        for level, want in zip(levels, wanted[3:], strict=True)
+        for level, want in zip(levels, want_levels, strict=True)
     ]
-    names = ("grad_uv", "grad_uv_da", "grad_mip_level_bias")
-    grads = dict(zip(names, wanted_only(inputs, wanted[:3]), strict=True))
+    grads = dict(zip(("grad_uv", "grad_uv_da", "grad_mip_level_bias"), inputs, strict=True))
     lookup = filter_mode, boundary_mode, max_anisotropy
     tensors = {"level": levels, "grad_level": summed, "grad_out": grad_out}
     _launch("bwd", uv, uv_da, mip_level_bias, lookup, copies=copies, threads=threads, **tensors, **grads)
-    grad_levels = [uv.new_empty(0) if grad is None else sum_of_copies(grad, uv.dtype) for grad in summed]
+    grad_levels = [sum_of_copies(grad, uv.dtype) for grad in summed]
     if own_levels and wanted[3]:
         build_levels_bwd(grad_levels)
-        grad_levels[1:] = [uv.new_empty(0) for _ in levels[1:]]
+        grad_levels[1:] = [None] * (len(levels) - 1)
     return [*inputs, *grad_levels]
 
 
 def _fake_bwd(
     grad_out, uv, uv_da, mip_level_bias, filter_mode, boundary_mode, max_anisotropy, own_levels, wanted, levels
 ):
-    if own_levels:
-        wanted = [*wanted[:4], *[False] * (len(levels) - 1)]
     return list(new_gradients((uv, uv_da, mip_level_bias, *levels), wanted))
 
 
@@ -249,10 +240,12 @@ def new_gradient_sums(level: torch.Tensor, copies: int, uv: torch.Tensor, most_a
     return new_zeros(level, copies, *level.shape, dtype=torch.float64 if many else level.dtype)
 
 
-def sum_of_copies(grad: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def sum_of_copies(grad: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
     """The sum over the first dimension, [copies, ...] -> [...]."""
+    if grad is None:
+        return None
     total = grad[0] if len(grad) == 1 else torch.sum(grad, 0, out=new_output(grad, *grad.shape[1:]))
-    return total.to(dtype)
+    return rounded(total, dtype)
 
 
 def _launch(direction, uv, uv_da, mip_level_bias, lookup, level, copies=1, threads=None, **tensors):

@@ -2,11 +2,11 @@
 
 import torch
 
-from glraster.cuda_kernels.launcher import KernelFile, new_output, threads_for
+from glraster.cuda_kernels.launcher import KernelFile, new_output, new_output_like, threads_for
 
 from .checks import FLOATS, check_same, check_tensor
 from .mipmap import MAX_SIDE
-from .operators import Operator, new_gradients, wanted_only
+from .operators import Operator, new_gradients
 from .texture import BOUNDARY_MODES, gradient_copies, new_gradient_sums, sum_of_copies
 
 __all__ = ["texture3d"]
@@ -56,12 +56,12 @@ def texture3d(
         raise ValueError(f"{op}(): filter_mode must be one of {FILTER_MODES}, got {filter_mode!r}")
     if boundary_mode not in VOLUME_BOUNDARY_MODES:
         raise ValueError(f"{op}(): boundary_mode must be one of {VOLUME_BOUNDARY_MODES}, got {boundary_mode!r}")
-    need = "float32 or float64 [N or 1, D, h, w, C]"
-    tex = check_tensor(op, "tex", tex, need, shapes=[(None,) * 5], dtypes=FLOATS)
+    need = "[N or 1, D, h, w, C]"
+    tex = check_tensor(op, "tex", tex, need, shapes=((None,) * 5,), dtypes=FLOATS)
     if not all(0 < side <= MAX_SIDE for side in tex.shape[1:4]):
         raise ValueError(f"{op}(): tex must be {need} with sides from 1 to {MAX_SIDE}, got {list(tex.shape)}")
-    need = f"{str(tex.dtype).removeprefix('torch.')} [N, H, W, 3]"
-    uvw = check_tensor(op, "uvw", uvw, need, shapes=[(None, None, None, 3)], dtypes=(tex.dtype,), device=tex.device)
+    same = {"dtypes": (tex.dtype,), "device": tex.device}
+    uvw = check_tensor(op, "uvw", uvw, "[N, H, W, 3]", shapes=((None, None, None, 3),), **same)
     if tex.shape[0] != 1:
         check_same(op, "the minibatch", tex=tex.shape[0], uvw=uvw.shape[0])
     return _texture3d(tex, uvw, filter_mode, boundary_mode)
@@ -84,19 +84,18 @@ def _setup(ctx, inputs, output):
 
 def _backward(ctx, needs, grad_out):
     wanted = [needs[0], needs[1] and ctx.modes[0] == "linear"]
-    grads = _texture3d_bwd(grad_out, *ctx.saved_tensors, *ctx.modes, wanted)
-    return *wanted_only(grads, wanted), None, None
+    return *_texture3d_bwd(grad_out, *ctx.saved_tensors, *ctx.modes, wanted), None, None
 
 
 def _bwd(grad_out, tex, uvw, filter_mode, boundary_mode, wanted):
-    _, grad_uvw = new_gradients((tex, uvw), [False, wanted[1]])
+    grad_uvw = new_output_like(uvw) if wanted[1] else None
     threads = threads_for(uvw.shape[:3].numel(), uvw.device, adds=wanted[0])
     copies = gradient_copies(uvw, [tex], threads, corners=8)
     most_additions = 8 if filter_mode == "linear" else 1
     grad_tex = new_gradient_sums(tex, copies, uvw, most_additions) if wanted[0] else None
-    grads = {"grad_out": grad_out, "grad_tex": grad_tex, "grad_uvw": grad_uvw if wanted[1] else None}
+    grads = {"grad_out": grad_out, "grad_tex": grad_tex, "grad_uvw": grad_uvw}
     _launch("texture3d_bwd", tex, uvw, filter_mode, boundary_mode, copies, threads, **grads)
-    return tex.new_empty(0) if grad_tex is None else sum_of_copies(grad_tex, tex.dtype), grad_uvw
+    return sum_of_copies(grad_tex, tex.dtype), grad_uvw
 
 
 def _fake_bwd(grad_out, tex, uvw, filter_mode, boundary_mode, wanted):

@@ -48,5 +48,4 @@ def mask(rast: torch.Tensor) -> torch.Tensor:
 
 
 def _checked(op: str, rast: torch.Tensor) -> torch.Tensor:
-    need = "float32 or float64 [N, H, W, 4]"
-    return check_tensor(op, "rast", rast, need, shapes=[(None, None, None, 4)], dtypes=FLOATS, device=None)
+    return check_tensor(op, "rast", rast, "[N, H, W, 4]", shapes=((None, None, None, 4),), dtypes=FLOATS)

@@ -1,6 +1,6 @@
 """Fits a sphere to pictures of a mesh: silhouettes and shading pull its vertices into place.
 
-    python samples/fit_mesh.py [--mesh bunny.obj] [--out out/fit_mesh] [--view]
+    python samples/fit_mesh.py [--mesh bunny.obj] [--compile] [--out out/fit_mesh] [--view]
 
 Pictures of the target from all around are drawn first; they are all that the fit sees. It starts from a coarse sphere,
 which is refined twice on the way. Without --mesh the target is a procedural bear.
@@ -62,7 +62,15 @@ def silhouette_iou(glctx, mesh, target, mvps, resolution=256) -> float:
     return (both.sum((1, 2)) / either.sum((1, 2))).mean().item()
 
 
-def fit_stage(glctx, mesh, smoothing, steps, iterations, mvps, truth, batch, generator, viewer) -> meshes.Mesh:
+def picture_loss(glctx, mesh, mvps, truth, topology) -> tuple[torch.Tensor, torch.Tensor]:
+    """How far pictures of a mesh are from the true ones, and the pictures."""
+    image = render(glctx, mesh, mvps, truth.shape[1], topology)
+    error = (image - truth).abs()
+    both = truth[..., 3:] * image[..., 3:].detach()  # shading counts where both are
+    return 0.5 * error[..., 3].mean() + (error[..., :3] * both).mean(), image
+
+
+def fit_stage(glctx, loss_of, mesh, smoothing, steps, iterations, mvps, truth, batch, generator, viewer) -> meshes.Mesh:
     """Moves the vertices of a mesh with fixed topology, in so many of the loop's steps."""
     smooth, topology = Smoothing(mesh, smoothing), dr.antialias_construct_topology_hash(mesh.triangles)
     unknowns = smooth.unknowns(mesh.positions).requires_grad_()
@@ -71,10 +79,8 @@ def fit_stage(glctx, mesh, smoothing, steps, iterations, mvps, truth, batch, gen
     for _ in itertools.islice(steps, iterations):
         chosen = torch.randperm(len(mvps), generator=generator)[:batch]
         guess = mesh._replace(positions=smooth.positions(unknowns))
-        image, wanted = render(glctx, guess, mvps[chosen], truth.shape[1], topology), truth[chosen]
-        error = (image - wanted).abs()
-        both = wanted[..., 3:] * image[..., 3:].detach()  # shading counts where both are
-        loss = 0.5 * error[..., 3].mean() + (error[..., :3] * both).mean()
+        wanted = truth[chosen]
+        loss, image = loss_of(glctx, guess, mvps[chosen], wanted, topology)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -120,12 +126,13 @@ def fit(glctx, args, viewer) -> None:
 
     start = meshes.sphere(3).to(device)
     start = mesh = start._replace(positions=0.6 * start.positions)
+    loss_of = torch.compile(picture_loss, fullgraph=True) if args.compile else picture_loss
     steps, done = viewer.loop(range(args.max_iter), desc="fitting"), 0
     for stage, (share, smoothing) in enumerate(STAGES):
         last = stage == len(STAGES) - 1
         count = args.max_iter - done if last else round(share * args.max_iter)
         mesh = refine(mesh) if stage else mesh
-        mesh = fit_stage(glctx, mesh, smoothing, steps, count, mvps, truth, args.batch, generator, viewer)
+        mesh = fit_stage(glctx, loss_of, mesh, smoothing, steps, count, mvps, truth, args.batch, generator, viewer)
         done += count
     steps.close()
     report(glctx, args, start, mesh, target, held_out, viewer.plots.curve("loss")[1])
@@ -140,6 +147,7 @@ def main() -> None:
     parser.add_argument("--batch", type=options.positive, default=6, help="pictures per iteration")
     parser.add_argument("--resolution", type=options.positive, default=192)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--compile", action="store_true", help="compile what a step computes, with torch.compile")
     args = parser.parse_args()
     glctx = options.make_context(args)
     with options.make_viewer(args) as viewer:

@@ -2,6 +2,8 @@
 
 import inspect
 import logging
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from scenes import soup, sphere, triangles
 
 import glraster
 import glraster.torch as dr
+import glraster.torch.ops as dr_ops
 
 SIGNATURES = {
     "rasterize": "glctx pos tri resolution ranges=None grad_db=True",
@@ -36,6 +39,55 @@ def test_names_and_defaults(name):
 def test_same_functions_as_the_package():
     for name in set(dr.__all__) & set(glraster.__all__):
         assert getattr(dr, name) is getattr(glraster, name)
+
+
+def test_ops_has_the_same_names():
+    assert dr_ops.__all__ == dr.__all__
+    assert all(getattr(dr_ops, name) is getattr(dr, name) for name in dr.__all__)
+    assert dr.__version__ == glraster.__version__
+
+
+ALIAS = """
+import importlib.machinery, sys, types
+import glraster.torch
+{before}
+glraster.torch.alias({arguments})
+glraster.torch.alias()
+import nvdiffrast, nvdiffrast.torch, nvdiffrast.torch.ops as ops
+import nvdiffrast.torch as dr
+from nvdiffrast.torch import rasterize
+assert dr is glraster.torch is nvdiffrast.torch and ops.rasterize is rasterize is glraster.rasterize
+assert nvdiffrast.__version__ == glraster.__version__
+try:
+    import nvdiffrast.other
+except ImportError:
+    pass
+else:
+    raise AssertionError
+"""
+INSTALLED = """
+class Finder:
+    def find_spec(name, path=None, target=None):
+        return importlib.machinery.ModuleSpec(name, None) if name == "nvdiffrast" else None
+sys.meta_path.append(Finder)
+"""
+IMPORTED = "sys.modules['nvdiffrast'] = types.ModuleType('nvdiffrast')"
+
+
+def run(before: str, arguments: str) -> str:
+    """What alias() complains about in a process of its own."""
+    program = ALIAS.format(before=before, arguments=arguments)
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120).stderr
+
+
+def test_alias():
+    assert run("", "") == ""
+
+
+@pytest.mark.parametrize("before", [INSTALLED, IMPORTED])
+def test_alias_hides_nothing_silently(before):
+    assert "RuntimeError: alias(): nvdiffrast is installed, and would be hidden: alias(force=True)" in run(before, "")
+    assert run(before, "force=True") == ""
 
 
 def test_log_levels():

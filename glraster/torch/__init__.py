@@ -1,20 +1,31 @@
-"""The drop-in namespace: `import glraster.torch as dr` in programs written for `nvdiffrast.torch`."""
+"""The drop-in namespace: `import glraster.torch as dr` in programs written for `nvdiffrast.torch`.
 
+`glraster.torch.ops` is the same, for programs that import `nvdiffrast.torch.ops`; `alias` is for programs that nobody
+can edit.
+"""
+
+import importlib
+import importlib.util
 import logging
 import operator
+import sys
+import types
 
-from .antialias import antialias, antialias_construct_topology_hash
-from .contexts import OpenGLRasterizer, RasterizeContext, SoftwareRasterizer
-from .depth_peeler import DepthPeeler
-from .interpolate import interpolate
-from .mipmap import texture_construct_mip
-from .rasterize import rasterize
-from .texture import texture
+from ..antialias import antialias, antialias_construct_topology_hash
+from ..contexts import OpenGLRasterizer, RasterizeContext, SoftwareRasterizer
+from ..depth_peeler import DepthPeeler
+from ..interpolate import interpolate
+from ..mipmap import texture_construct_mip
+from ..rasterize import rasterize
+from ..texture import texture
+from ..version import __version__
 
 __all__ = [
     "DepthPeeler",
     "RasterizeCudaContext",
     "RasterizeGLContext",
+    "__version__",
+    "alias",
     "antialias",
     "antialias_construct_topology_hash",
     "get_log_level",
@@ -79,3 +90,24 @@ def set_log_level(level: int) -> None:
     if not 0 <= index < len(_LEVELS):
         raise ValueError(f"{need}, got {index}")
     logging.getLogger("glraster").setLevel(_LEVELS[index])
+
+
+def alias(*, force: bool = False) -> None:
+    """Makes `import nvdiffrast.torch` give this package: for programs that nobody can edit, before they are imported.
+
+    Args:
+        force: take the name also where nvdiffrast is installed or imported.
+
+    Raises:
+        RuntimeError: nvdiffrast is installed or imported, and not `force`.
+    """
+    name, here = "nvdiffrast", sys.modules[__name__]
+    if sys.modules.get(f"{name}.torch") is here:
+        return
+    if not force and (name in sys.modules or importlib.util.find_spec(name) is not None):
+        raise RuntimeError(f"alias(): {name} is installed, and would be hidden: alias(force=True) hides it")
+    package = types.ModuleType(name, f"An alias of {__name__}.")
+    package.__path__ = []  # a package, in which nothing else is found
+    package.__version__, package.torch = __version__, here
+    modules = {name: package, f"{name}.torch": here, f"{name}.torch.ops": importlib.import_module(f"{__name__}.ops")}
+    sys.modules |= modules
