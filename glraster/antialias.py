@@ -129,6 +129,8 @@ def _forward(color, rast, pos, tri, edges, opposites, boost):
 def _setup(ctx, inputs, output):
     *tensors, ctx.boost = inputs
     ctx.save_for_backward(*tensors)
+    ctx.save_for_forward(*tensors)
+    ctx.set_materialize_grads(False)
 
 
 def _backward(ctx, needs, grad_out):
@@ -148,6 +150,17 @@ def _bwd(grad_out, color, rast, pos, tri, edges, opposites, boost, wanted):
 
 def _fake_bwd(grad_out, color, rast, pos, tri, edges, opposites, boost, wanted):
     return new_gradients((color, pos), wanted)
+
+
+def _jvp_of(ctx, color, rast, pos, tri, edges, opposites, boost):
+    return _antialias_jvp(color, pos, *ctx.saved_tensors, ctx.boost)
+
+
+def _jvp(tangent_color, tangent_pos, color, *inputs):
+    out = new_output(color, *color.shape)
+    tangents = {"tangent_color": tangent_color, "tangent_pos": tangent_pos, "tangent_out": out}
+    _launch("antialias_jvp", color, *inputs, **tangents)
+    return out
 
 
 def _launch(kernel, color, rast, pos, tri, edges, opposites, boost, **tensors):
@@ -174,6 +187,12 @@ _antialias = Operator(
     lambda color, *_: new_output(color, *color.shape),
     setup=_setup,
     backward=_backward,
+    jvp=_jvp_of,
+)
+_antialias_jvp = Operator(
+    f"antialias_jvp(Tensor? tangent_color, Tensor? tangent_pos, {_inputs}) -> Tensor",
+    _jvp,
+    lambda tangent_color, tangent_pos, color, *_: new_output(color, *color.shape),
 )
 _antialias_bwd = Operator(
     f"antialias_bwd(Tensor grad_out, {_inputs}, bool[] wanted) -> (Tensor, Tensor)", _bwd, _fake_bwd
