@@ -235,10 +235,9 @@ GLR_STEP void read_span_jvp(const TextureParams<T>& p, const PixelSpan& span, co
     for (int64_t c = 0; c < K; ++c) sum[c] = first ? T(0) : out[c];
     for (int64_t c = 0; K == 0 && first && c < C; ++c) out[c] = T(0);
     if (prints.read[j]) {
-      const T by_level = levels.fraction[j] > T(0) ? tangents.level[j] * levels.share[j] : T(0);
       const SampleTangent<T> along = {prints.factor[j] * prints.x.slope[j] * tangents.s[j],
                                       prints.factor[j] * prints.y.slope[j] * tangents.t[j],
-                                      upper ? by_level : -by_level};
+                                      upper ? tangents.fraction[j] : -tangents.fraction[j]};
       read_texels_jvp<K, B>(p.C, texels_at(j), tangents_at(j), prints.get(j), B == CUBE ? prints.missing[j] : -1,
                             prints.x.weight1[j], prints.y.weight1[j], along, K > 0 ? sum : out);
     }
@@ -267,7 +266,7 @@ GLR_KERNEL texture_image_jvp(const TextureParams<T>& p) {
     if (F == MIPMAP) prefetch_next_span(p.uv_da, span, Coordinates<B, T>::D * 2);
     prefetch_next_span(p.tangent_out, span, p.C);
     find_levels<F, B>(p, span, &levels);
-    if (F == MIPMAP) find_levels_jvp<B>(p, span, levels, &tangents);
+    find_levels_jvp<F, B>(p, span, levels, &tangents);
     for (int32_t k = 0; k < levels.max_count; ++k) {
       find_points<F, B>(p, span, levels, k, &points);
       if (F == NEAREST) {

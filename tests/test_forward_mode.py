@@ -107,7 +107,8 @@ def test_rasterize_is_transposed(context, device, dtype, ranges, grad_db):
 
 
 def test_rasterize_without_derivatives(device):
-    context = glraster.RasterizeCudaContext(device, output_db=False)
+    context = glraster.RasterizeCudaContext(device)
+    context.output_db = False
     pos, tri = (tensor.to(device) for tensor in soup(1, 2, 25))
     _, (rast, rast_db) = jvp(lambda p: glraster.rasterize(context, p, tri, (8, 9)), (pos,), random_like([pos], 0))
     assert rast.any() and rast_db.shape == (2, 8, 9, 0)
@@ -115,12 +116,12 @@ def test_rasterize_without_derivatives(device):
 
 def test_rasterize_finite_differences(context, two_triangles):
     pos, tri = two_triangles
-    assert_finite_differences(lambda p: inner(glraster.rasterize(context, p, tri, (13, 17)), 4), (pos,))
 
+    def differentiable(pos):  # u, v, rast_db of the pixels in the middle, whose ids stay
+        rast, rast_db = glraster.rasterize(context, pos, tri, (13, 17))
+        return rast[:, 4:-4, 4:-4, :2], rast_db[:, 4:-4, 4:-4]
 
-def inner(outputs, size):
-    """Pixels whose ids do not change: those of the scene's middle."""
-    return [out[:, size:-size, size:-size] for out in outputs]
+    assert_finite_differences(differentiable, (pos,))
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -131,11 +132,11 @@ def test_interpolate_is_transposed(context, device, dtype, shape, num_attrs, dif
     rast, rast_db = glraster.rasterize(context, pos.to(dtype), tri, (19, 27))
     (attr,) = random_like([torch.empty(*shape, pos.shape[1], num_attrs, dtype=dtype, device=device)], 5)
 
-    def draw(attr, rast, rast_db):
-        return glraster.interpolate(attr, rast, tri, rast_db, diff_attrs)
+    def draw(attr, uv, rast_db):
+        return glraster.interpolate(attr, torch.cat([uv, rast[..., 2:].to(uv)], -1), tri, rast_db, diff_attrs)
 
-    assert_transposed(draw, (attr, rast, rast_db))
-    assert_finite_differences(draw, (attr.double(), rast.double(), rast_db.double()))
+    assert_transposed(draw, (attr, rast[..., :2], rast_db))
+    assert_finite_differences(draw, (attr.double(), rast[..., :2].double(), rast_db.double()))
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
@@ -191,10 +192,8 @@ def test_texture_finite_differences(device, mode, boundary):
     scale = fine.abs().max(-1, keepdim=True)[0] + 1
     smooth = ((coarse - fine).abs() < 1e-6 * scale).all(-1)
     assert smooth.double().mean() > 0.8
-    differs = ((found - fine).abs() > 1e-5 * scale).any(-1) & smooth
-    assert differs.double().mean() < 0.02  # a kink halves both differences alike
-    if mode == "linear":
-        assert not differs.any()
+    circles = torch.arange(smooth.numel(), device=device).view(smooth.shape) % 8 == 7  # their level has a kink
+    assert not ((found - fine).abs() > 1e-5 * scale).any(-1)[smooth & ~circles].any()
 
 
 @pytest.mark.parametrize("dtype", FLOATS)

@@ -7,7 +7,7 @@
 template <class T>
 struct SpanTangents {
   T s[kSpan], t[kSpan];            // of the current sample's point
-  T level[kSpan];                  // of the mip level
+  T fraction[kSpan];               // of the upper level's weight, with the sample's
   T axis_x[kSpan], axis_y[kSpan];  // of SampleAxis
   bool by_da[kSpan];               // whether uv_da has a finite derivative
 };
@@ -47,14 +47,15 @@ GLR_FUNC T dot(const EllipseGrad<T>& a, const EllipseGrad<T>& b) {
 
 // d (level, axis) along the tangents of (uv_da, uv, mip_level_bias). Pixels where that of uv_da is not finite have none
 // of it.
-template <Boundary B, class Params, class T>
+template <Filter F, Boundary B, class Params, class T>
 GLR_FUNC void find_levels_jvp(const Params& p, const PixelSpan& span, const SpanLevels<T>& levels,
                               SpanTangents<T>* tangents) {
   constexpr int D = Coordinates<B, T>::D;
   for (int32_t j = 0; j < span.count; ++j) {
-    tangents->level[j] = tangents->axis_x[j] = tangents->axis_y[j] = T(0);
+    tangents->fraction[j] = tangents->axis_x[j] = tangents->axis_y[j] = T(0);
     tangents->by_da[j] = p.tangent_uv_da && p.max_anisotropy > 1;
   }
+  if (F != MIPMAP) return;
   if (p.uv_da && !p.nearest_level && (p.tangent_uv_da || (B == CUBE && p.tangent_uv))) {
     for (int32_t j = 0; j < span.count; ++j) {
       const int64_t pixel = span.first + j;
@@ -75,14 +76,16 @@ GLR_FUNC void find_levels_jvp(const Params& p, const PixelSpan& span, const Span
       T angle = T(0);
       if (samples.count > 1) angle = (along.K * (e.A - e.B) - (along.A - along.B) * e.K) / (T(4) * e.R * e.R);
       const bool finite = isfinite(level) && isfinite(angle);
-      tangents->level[j] = finite ? level : T(0);
+      tangents->fraction[j] = finite ? level : T(0);
       tangents->axis_x[j] = finite ? -samples.y * angle : T(0);
       tangents->axis_y[j] = finite ? samples.x * angle : T(0);
       tangents->by_da[j] = tangents->by_da[j] & finite;
     }
   }
   for (int32_t j = 0; p.tangent_mip_level_bias && j < span.count; ++j)
-    tangents->level[j] += p.tangent_mip_level_bias[span.first + j];
+    tangents->fraction[j] += p.tangent_mip_level_bias[span.first + j];
+  for (int32_t j = 0; j < span.count; ++j)
+    tangents->fraction[j] = levels.fraction[j] > T(0) ? tangents->fraction[j] * levels.share[j] : T(0);
 }
 
 // d (s, t) of sample k along the tangents of uv and of the samples' axis.
