@@ -1,5 +1,6 @@
 """Nonlinear least squares on both kinds of derivatives, without matrices."""
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -50,6 +51,7 @@ def gauss_newton(
     cg_iterations: int = 20,
     cg_tolerance: float = 1e-2,
     tolerance: float = 1e-6,
+    stop: Callable[..., bool] | None = None,
 ) -> GaussNewtonResult:
     """Minimizes half the sum of squared residuals by damped Gauss-Newton steps.
 
@@ -67,7 +69,9 @@ def gauss_newton(
         damping: of the first step, 0 or more, relative to the curvature of the cost along its first gradient.
         cg_iterations: the most of them for one step. The number of parameters suffices, up to rounding.
         cg_tolerance: conjugate gradients stop where their residual is this much smaller than the gradient.
-        tolerance: stops where a step promises to lower the cost by less than this fraction.
+        tolerance: stops where a step promises to lower the cost by less than this fraction of the first one, or is so
+            short that the parameters cannot hold it.
+        stop: called with the parameters after every step that was taken; the search ends where it returns True.
 
     Returns:
         The parameters (without gradients), their cost, and what each iteration did. No gradients flow through this.
@@ -90,7 +94,10 @@ def gauss_newton(
         here = _Linearization(of_vector, torch.cat([param.detach().flatten() for param in start]))
         if not here.cost < torch.inf:
             raise ValueError("gauss_newton(): residuals must be finite at params, got infinite or NaN ones")
-        here, history = _descend(of_vector, here, iterations, damping, cg_iterations, cg_tolerance, tolerance)
+        enough = tolerance * here.cost
+        solve = functools.partial(_solve, limit=cg_iterations, tolerance=cg_tolerance)
+        ends = None if stop is None else lambda vector: stop(*_split(vector, start))
+        here, history = _descend(of_vector, here, iterations, damping, solve, enough, ends)
     found = tuple(part.clone() for part in _split(here.vector.detach(), start))
     return GaussNewtonResult(found[0] if isinstance(params, torch.Tensor) else found, here.cost, history)
 
@@ -152,7 +159,7 @@ class _Linearization:
         return torch.zeros_like(self.vector) if found is None else found
 
 
-def _descend(function, here, iterations, damping, cg_iterations, cg_tolerance, tolerance):
+def _descend(function, here, iterations, damping, solve, enough, ends):
     history: list[GaussNewtonStep] = []
     gradient, growth, unit = here.gradient(), 2.0, None
     while len(history) < iterations and damping < _LARGEST_DAMPING:
@@ -160,17 +167,21 @@ def _descend(function, here, iterations, damping, cg_iterations, cg_tolerance, t
         unit = _curvature(here, gradient) if unit is None else unit
         if not (gradient_norm > 0 and unit > 0):
             break
-        step, promised, products = _solve(here, -gradient, damping * unit, cg_iterations, cg_tolerance)
-        if not promised > tolerance * here.cost:
+        step, promised, products = solve(here, -gradient, damping * unit)
+        step_norm, smallest = step.norm().item(), torch.finfo(step.dtype).eps * here.vector.detach().norm().item()
+        if not (promised > enough and step_norm > smallest):
             break
         there = _Linearization(function, here.vector.detach() + step)
         gain = (here.cost - there.cost) / promised  # 1: as predicted; NaN where the residuals are not finite
         accepted = gain > 0
         history.append(
-            GaussNewtonStep(here.cost, gradient_norm, damping, products, step.norm().item(), accepted),
+            GaussNewtonStep(here.cost, gradient_norm, damping, products, step_norm, accepted),
         )
         if accepted:
-            here, gradient = there, there.gradient()
+            here = there
+            if ends is not None and ends(here.vector.detach()):
+                break
+            gradient = here.gradient()
             damping, growth = damping * max(1 / 3, 1 - (2 * gain - 1) ** 3), 2.0
         else:
             damping, growth = max(damping, 1e-6) * growth, 2 * growth
