@@ -28,6 +28,10 @@ system:
 demo: setup
 	$(RUN) samples/fit_mesh.py --out out/fit_mesh
 
+# Threads that wait do so asleep: PyTorch and glraster have threads of their own, and while those of one spin on the
+# processors, the other's stand still. On busy machines that made tests several times slower.
+test test-all: export OMP_WAIT_POLICY ?= passive
+
 test: setup lint
 	$(RUN) -m pytest
 

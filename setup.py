@@ -13,6 +13,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build import build
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
 
@@ -23,6 +24,15 @@ ISA_LEVELS = {"base": [], "avx2": ["-march=x86-64-v3"], "avx512": ["-march=x86-6
 FLAGS = ["-x", "c++", "-std=c++17", "-O3", "-fPIC", "-fopenmp", "-fvisibility=hidden", "-Wall", "-Wno-unknown-pragmas"]
 # No contraction: two inlined copies of one formula must round alike. No traps or errno: free to vectorize.
 FLAGS += ["-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+
+
+def find_compiler():
+    """The words of the compiler's command: $CXX, which may be more than one ("ccache g++"), else g++."""
+    words = shlex.split(os.environ.get("CXX", "")) or ["g++"]
+    if shutil.which(words[0]) is None:
+        cure = "on Debian and Ubuntu `apt-get install g++` brings one, and CXX=... names another"
+        raise CompileError(f"glraster's kernels need a C++ compiler, and there is no {words[0]!r}: {cure}")
+    return words
 
 
 def run(command):
@@ -40,11 +50,7 @@ class BuildHostLibrary(build_ext):
 
     def build_extension(self, ext):
         level = ext.name.rsplit("_", 1)[1]
-        compiler = shlex.split(os.environ.get("CXX", "")) or ["g++"]  # it may be more than a word: "ccache g++"
-        if shutil.which(compiler[0]) is None:
-            cure = "on Debian and Ubuntu `apt-get install g++` brings one, and CXX=... names another"
-            raise CompileError(f"glraster's kernels need a C++ compiler, and there is no {compiler[0]!r}: {cure}")
-        command = [*compiler, *FLAGS, *ISA_LEVELS[level], *shlex.split(os.environ.get("GLRASTER_CXXFLAGS", ""))]
+        command = [*find_compiler(), *FLAGS, *ISA_LEVELS[level], *shlex.split(os.environ.get("GLRASTER_CXXFLAGS", ""))]
         objects = Path(self.build_temp, level, hashlib.sha256(str(command).encode()).hexdigest()[:8])
         objects.mkdir(parents=True, exist_ok=True)
         stamp = objects / "stamp.cpp"  # tells what the library was built from, which is checked when it is loaded
@@ -67,6 +73,12 @@ class BuildHostLibrary(build_ext):
         partial.replace(output)  # a process that has the old file mapped keeps it whole
 
 
+class Build(build):
+    def run(self):
+        find_compiler()  # before all that is printed about other files
+        super().run()
+
+
 class PlatformWheel(bdist_wheel):
     """The library is bound to a platform, not to a Python version."""
 
@@ -83,5 +95,5 @@ if os.environ.get("GLRASTER_ISA_LEVELS"):  # names separated by blanks: a quicke
         raise SystemExit(f"GLRASTER_ISA_LEVELS: must be of {' '.join(ISA_LEVELS)}, got {' '.join(sorted(unknown))}")
 setup(
     ext_modules=[Extension(f"glraster.cuda_kernels.host_{n}", sources, depends=headers) for n in levels],
-    cmdclass={"build_ext": BuildHostLibrary, "bdist_wheel": PlatformWheel},
+    cmdclass={"build": Build, "build_ext": BuildHostLibrary, "bdist_wheel": PlatformWheel},
 )

@@ -65,31 +65,36 @@ GLR_FUNC EdgeTerms edge_terms(const Corners& c, double fx, double fy) {
   return e;
 }
 
-GLR_FUNC double sample_position(int64_t pixel, int64_t size) { return double(2 * pixel + 1 - size) / double(size); }
-
-// Where a run's samples lie, and how far apart.
-struct RunSamples {
-  double fx, fy, step_x, step_y;
-  int32_t count;
+// From pixels to normalised device coordinates, along one axis.
+struct SampleAxis {
+  double inverse_size, step;  // step: from one sample to the next
+  int64_t size;
+  GLR_MEMBER explicit SampleAxis(int64_t size) : inverse_size(1. / double(size)), step(2. * inverse_size), size(size) {}
+  GLR_MEMBER double operator()(int64_t pixel) const { return double(2 * pixel + 1 - size) * inverse_size; }
 };
 
-GLR_FUNC RunSamples samples_of(const PixelRun& run, int64_t H, int64_t W) {
-  const double fx = sample_position(run.begin - run.row * W, W), fy = sample_position(run.row % H, H);
-  return {fx, fy, 2. / double(W), 2. / double(H), int32_t(run.end - run.begin)};
-}
-
-// z/w along a run.
+// z/w along a run: at its first sample, and its change from one to the next.
 struct RunDepth {
   double first, step;
-  DepthLimits limits;  // of the triangle's corners and of the view
+  DepthLimits limits;
 };
 
-GLR_FUNC RunDepth depth_along(const Corners& c, const EdgeTerms& e, double step_x) {
+GLR_FUNC RunDepth depth_along(const Corners& c, const EdgeTerms& e, double step_x, int32_t count) {
+  const double to_last = step_x * (count - 1);
   double z = 0, zx = 0, w = 0;
-  for (int i = 0; i < 3; ++i) z += e.a[i] * c.z[i], zx += e.ax[i] * c.z[i], w += e.a[i] * c.w[i];
+  bool any_positive = false, any_negative = false;
+  for (int i = 0; i < 3; ++i) {
+    z += e.a[i] * c.z[i], zx += e.ax[i] * c.z[i], w += e.a[i] * c.w[i];
+    const double last = e.a[i] + e.ax[i] * to_last;
+    any_positive |= e.a[i] > 0 || last > 0, any_negative |= e.a[i] < 0 || last < 0;
+  }
   const double inverse_w = w != 0 ? 1. / w : 0.;
-  const DepthLimits limits = depth_limits(c.z, c.w);
-  return {z * inverse_w, zx * inverse_w * step_x, {max(limits.nearest, -1.), min(limits.farthest, 1.)}};
+  RunDepth depth = {z * inverse_w, zx * inverse_w * step_x, {-1., 1.}};
+  if (any_positive && any_negative) {  // a sample beside the triangle, which the grid of snapped corners has made
+    const DepthLimits limits = depth_limits(c.z, c.w);
+    depth.limits = {max(limits.nearest, -1.), min(limits.farthest, 1.)};
+  }
+  return depth;
 }
 
 // The largest v for which u + v <= 1, exactly and however it is computed.
@@ -100,20 +105,20 @@ GLR_FUNC T rest_of_one(T u) {
 }
 
 template <class T>
-GLR_FUNC void barycentrics_run(const BarycentricsParams<T>& p, const PixelRun& run, const VertexIndices& t) {
+GLR_FUNC void barycentrics_run(const BarycentricsParams<T>& p, const PixelRun& run, const VertexIndices& t,
+                               const SampleAxis& x_axis, const SampleAxis& y_axis) {
   const Corners c = load_corners(p.pos + run.row / p.H * p.pos_stride, t);
-  const RunSamples samples = samples_of(run, p.H, p.W);
-  const EdgeTerms e = edge_terms(c, samples.fx, samples.fy);
-  const RunDepth depth = depth_along(c, e, samples.step_x);
+  const int32_t count = int32_t(run.end - run.begin);
+  const EdgeTerms e = edge_terms(c, x_axis(run.begin - run.row * p.W), y_axis(run.row % p.H));
+  const RunDepth depth = depth_along(c, e, x_axis.step, count);
   const double a0 = e.a[0], a1 = e.a[1], S = e.S;
-  const double a0_step = e.ax[0] * samples.step_x, a1_step = e.ax[1] * samples.step_x, S_step = e.Sx * samples.step_x;
-  const double a0y_step = e.ay[0] * samples.step_y, a1y_step = e.ay[1] * samples.step_y,
-               Sy_step = e.Sy * samples.step_y;
+  const double a0_step = e.ax[0] * x_axis.step, a1_step = e.ax[1] * x_axis.step, S_step = e.Sx * x_axis.step;
+  const double a0y_step = e.ay[0] * y_axis.step, a1y_step = e.ay[1] * y_axis.step, Sy_step = e.Sy * y_axis.step;
   T id;
   encode_triangle(run.triangle, &id);
   T* rast = p.rast + run.begin * 4;
   T* rast_db = p.rast_db ? p.rast_db + run.begin * 4 : nullptr;
-  for (int32_t i = 0; i < samples.count; ++i) {
+  for (int32_t i = 0; i < count; ++i) {
     const double s = S + S_step * i, inverse_s = s != 0 ? 1. / s : 0.;
     const double free_u = clamp((a0 + a0_step * i) * inverse_s, 0., 1.);
     const double free_v = clamp((a1 + a1_step * i) * inverse_s, 0., 1.);
@@ -130,10 +135,11 @@ GLR_FUNC void barycentrics_run(const BarycentricsParams<T>& p, const PixelRun& r
 template <class T>
 GLR_KERNEL barycentrics_fwd(const BarycentricsParams<T>& p) {
   const VisibleTriangle triangle_at{p.ids, p.id_stride};
+  const SampleAxis x_axis(p.W), y_axis(p.H);
   GLR_FOR_EACH_RUN(run, p.N * p.H, p.W, triangle_at) {
     VertexIndices t;
     if (load_triangle(p.tri, p.num_triangles, p.V, run.triangle, &t)) {
-      barycentrics_run(p, run, t);
+      barycentrics_run(p, run, t, x_axis, y_axis);
       continue;
     }
     for (int64_t i = run.begin; i < run.end; ++i) store4(p.rast + i * 4, {0, 0, 0, 0});
@@ -184,20 +190,21 @@ struct RunGradient {
 };
 
 template <class T>
-GLR_FUNC RunGradient barycentrics_run_bwd(const BarycentricsParams<T>& p, const PixelRun& run,
-                                          const RunSamples& samples, const EdgeTerms& e, double noise) {
+GLR_FUNC RunGradient barycentrics_run_bwd(const BarycentricsParams<T>& p, const PixelRun& run, const EdgeTerms& e,
+                                          double noise, double step_x, double step_y) {
   RunGradient sum;
-  for (int32_t i = 0; i < samples.count; ++i) {
+  const int32_t count = int32_t(run.end - run.begin);
+  for (int32_t i = 0; i < count; ++i) {
     Vec4<T> g = {0, 0, 0, 0}, g_db = g;
     if (p.grad_rast) g = load4(p.grad_rast + (run.begin + i) * 4);
     if (p.grad_rast_db) g_db = load4(p.grad_rast_db + (run.begin + i) * 4);
-    const double x = samples.step_x * i, s = e.S + e.Sx * x, far = max(fabs(s), noise);
+    const double x = step_x * i, s = e.S + e.Sx * x, far = max(fabs(s), noise);
     const double inverse_s = far > kSmallestS ? (s < 0 ? -1. : 1.) / far : 0.;
     const double u = (e.a[0] + e.ax[0] * x) * inverse_s, v = (e.a[1] + e.ax[1] * x) * inverse_s;
     double gu = g.x, gv = g.y;
     // With respect to the numerators of rast_db.
-    const double gux = g_db.x * samples.step_x * inverse_s, guy = g_db.y * samples.step_y * inverse_s;
-    const double gvx = g_db.z * samples.step_x * inverse_s, gvy = g_db.w * samples.step_y * inverse_s;
+    const double gux = g_db.x * step_x * inverse_s, guy = g_db.y * step_y * inverse_s;
+    const double gvx = g_db.z * step_x * inverse_s, gvy = g_db.w * step_y * inverse_s;
     const double gSx = -gux * u - gvx * v, gSy = -guy * u - gvy * v;
     const double numerators = gux * (e.ax[0] - u * e.Sx) + guy * (e.ay[0] - u * e.Sy) + gvx * (e.ax[1] - v * e.Sx) +
                               gvy * (e.ay[1] - v * e.Sy);
@@ -214,28 +221,35 @@ GLR_FUNC LinearGradient operator+(const LinearGradient& a, const LinearGradient&
   return {a.value + b.value, a.x + b.x, a.y + b.y};
 }
 
+// Short of T's infinity: positions near the least numbers of T have gradients beyond its largest.
+template <class T>
+GLR_FUNC double finite_gradient(double value) {
+  return sizeof(T) == 4 ? clamp(value, -0x1p100, 0x1p100) : value;
+}
+
 template <class T>
 GLR_KERNEL barycentrics_bwd(const BarycentricsParams<T>& p) {
   const VisibleTriangle triangle_at{p.ids, p.id_stride};
+  const SampleAxis x_axis(p.W), y_axis(p.H);
   GLR_FOR_EACH_RUN(run, p.N * p.H, p.W, triangle_at) {
     VertexIndices t;
     if (!load_triangle(p.tri, p.num_triangles, p.V, run.triangle, &t)) continue;
     const int64_t image = run.row / p.H * p.pos_stride;
     const Corners c = load_corners(p.pos + image, t);
-    const RunSamples samples = samples_of(run, p.H, p.W);
-    const EdgeTerms e = edge_terms(c, samples.fx, samples.fy);
-    const RunGradient g = barycentrics_run_bwd(p, run, samples, e, noise_of_S<T>(c));
+    const double fx = x_axis(run.begin - run.row * p.W), fy = y_axis(run.row % p.H);
+    const EdgeTerms e = edge_terms(c, fx, fy);
+    const RunGradient g = barycentrics_run_bwd(p, run, e, noise_of_S<T>(c), x_axis.step, y_axis.step);
     VertexGradient grad[3];
-    cross_bwd(c, e, 1, 2, samples.fx, samples.fy, g.a0 + g.S, grad);
-    cross_bwd(c, e, 2, 0, samples.fx, samples.fy, g.a1 + g.S, grad);
-    cross_bwd(c, e, 0, 1, samples.fx, samples.fy, g.S, grad);
+    cross_bwd(c, e, 1, 2, fx, fy, g.a0 + g.S, grad);
+    cross_bwd(c, e, 2, 0, fx, fy, g.a1 + g.S, grad);
+    cross_bwd(c, e, 0, 1, fx, fy, g.S, grad);
     const int64_t index[3] = {t.v0, t.v1, t.v2};
     const LaneRun lanes = lanes_of(run);
     for (int k = 0; k < 3; ++k) {
       double* target = p.grad_pos + image + index[k] * 4;
-      add_over_lanes(lanes, target, grad[k].x);
-      add_over_lanes(lanes, target + 1, grad[k].y);
-      add_over_lanes(lanes, target + 3, grad[k].w);
+      add_over_lanes(lanes, target, finite_gradient<T>(grad[k].x));
+      add_over_lanes(lanes, target + 1, finite_gradient<T>(grad[k].y));
+      add_over_lanes(lanes, target + 3, finite_gradient<T>(grad[k].w));
     }
   }
 }

@@ -22,7 +22,7 @@ GLR_FUNC int32_t unseen_because(const T* pos, const VertexIndices& v) {
     finite &= isfinite(x[i]) && isfinite(y[i]) && isfinite(z[i]) && isfinite(w[i]);
   }
   if (!finite) return 0;  // other checks are for those
-  const Facing facing = facing_of(x, y, z, w);
+  const Facing facing = facing_of<T>(x, y, z, w);
   return facing == Facing::kNoArea ? 2 : facing == Facing::kEdgeOn ? 1 : 0;
 }
 

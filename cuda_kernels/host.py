@@ -89,23 +89,16 @@ def host_threads(count: int, *, adds: bool = False) -> int:
     return torch.get_num_threads()
 
 
-def _note_threads() -> None:
-    """Before a fork: whether there are threads besides this one, of which OpenMP's may be some."""
-    global _had_threads
-    _had_threads = not os.path.isdir("/proc/self/task") or len(os.listdir("/proc/self/task")) > 1
-
-
 def _run_alone() -> None:
     """In a forked child: OpenMP's threads are gone, and GNU's library would wait for them for ever.
 
-    PyTorch's operations run on the same threads, so it is PyTorch's number that is set.
+    PyTorch's operations, of which glraster's are made too, run on the same threads: its number is set, as PyTorch does
+    itself in a DataLoader's workers. A child whose parent has used one thread only may set it again.
     """
-    if _had_threads:
-        torch.set_num_threads(1)
+    torch.set_num_threads(1)
 
 
-_had_threads = False
-os.register_at_fork(before=_note_threads, after_in_child=_run_alone)
+os.register_at_fork(after_in_child=_run_alone)
 
 
 def run_on_host(name: str, parameters: bytes, threads: int) -> None:

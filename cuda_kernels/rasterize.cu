@@ -181,7 +181,7 @@ GLR_FUNC bool prepare(const RasterizeParams<T>& p, const ItemTarget& target, Scr
   if (!finite || !any_w_positive || none_nearer || none_farther) return false;
   const HomogeneousPoint corners[3] = {{x[0], y[0], w[0]}, {x[1], y[1], w[1]}, {x[2], y[2], w[2]}};
   if (!snap_to_grid(corners, p.W, p.H, out) || !depth_plane(x, y, z, w, p.W, p.H, out)) return false;
-  const Facing facing = facing_of(x, y, z, w);
+  const Facing facing = facing_of<T>(x, y, z, w);
   out->limits = depth_limits(z, w);
   return can_be_seen(facing) && (p.cull == 0 || (p.cull > 0) != (facing == Facing::kCounterClockwise));
 }

@@ -15,13 +15,16 @@ KERNELS = KernelFile("antialias", adds_to=("grad_pos",))
 TOPOLOGY = KernelFile("topology")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TopologyHash:
     """The edge table of one triangle list; made by `antialias_construct_topology_hash`."""
 
     edges: torch.Tensor  # [capacity] int64
     opposites: torch.Tensor  # [capacity, 2] int32
     num_triangles: int
+
+    def __repr__(self) -> str:
+        return f"TopologyHash({self.num_triangles} triangles, on {self.edges.device})"
 
 
 def antialias(
@@ -35,7 +38,8 @@ def antialias(
     """Blends colours across silhouette edges by where the edges pass between pixel centres.
 
     For every pair of horizontal or vertical neighbours that see different triangles, the nearer triangle's edge between
-    them is looked for. If it is a silhouette, the colour of one pixel bleeds into the other by up to one half.
+    them is looked for. If it is a silhouette, the colour of one pixel bleeds into the other by up to one half. Of a
+    triangle that reaches behind the eye (w <= 0 at a vertex) the part before it counts, as if it had been clipped.
 
     Args:
         color: [N, H, W, C] float32 or float64.
@@ -50,7 +54,9 @@ def antialias(
     Returns:
         [N, H, W, C]. Contributions add up, so values may leave the range of `color`.
 
-    Gradients reach `color` and x, y, w of `pos`; `rast` receives none.
+    Gradients reach `color` and x, y, w of `pos`; `rast` receives none. Those of `pos` divide by the length of the edge
+    across the line through the two centres; edges shorter than 1e-3 pixels count as that long, for rounding alone can
+    give them their direction.
 
     Raises:
         TypeError: wrong type or dtype.

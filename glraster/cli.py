@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import math
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -32,9 +33,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Examines this machine. The exit code is 0 if at least one rasterizer context works, else 1.",
     )
     doctor.add_argument("--json", action="store_true", help="print JSON for programs")
-    doctor.add_argument("--timeout", type=float, default=120, help="seconds for each check (default: 120)")
+    doctor.add_argument("--timeout", type=_seconds, default=120, help="seconds for each check (default: 120)")
     options = parser.parse_args(arguments)
     return _doctor(options.json, options.timeout)
+
+
+def _seconds(text: str) -> float:
+    """A time limit from the command line."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds greater than 0, got {text!r}")
+    return seconds
 
 
 def _doctor(as_json: bool, timeout: float) -> int:

@@ -38,8 +38,8 @@ def drop_unseen(
         ordered: [T, 3], `tri` with the vertices of triangles in another order.
 
     Returns:
-        `ordered` with one vertex three times where a triangle is seen in no image; and bool [N, T], those that are seen
-        in some images only, to be dropped in the others; None: there are none.
+        `ordered` with one vertex three times where a triangle is seen in no image; and bool [N, T], where triangles are
+        to be dropped that other images show; None: nowhere.
     """
     unseen = find_unseen(pos, tri) > 0
     if unseen.device.type == "cpu" and not unseen.any():  # a GPU is not asked: the answer would have to be waited for

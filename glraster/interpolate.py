@@ -35,7 +35,8 @@ def interpolate(
             attribute can have seams where the surface has none (texture coordinates). Triangles with an index out of
             range give zeros.
         rast_db: [N, H, W, 4] from `rasterize`; needed only with `diff_attrs`.
-        diff_attrs: indices of the attributes to differentiate (negative ones count from the end), or 'all'.
+        diff_attrs: indices of the attributes to differentiate (negative ones count from the end), or 'all'. Not a mask:
+            pass `mask.nonzero().flatten()`.
 
     Returns:
         out: [N, H, W, A]; zeros where there is no triangle.
@@ -80,7 +81,7 @@ def _select(diff_attrs: str | Sequence[int] | torch.Tensor | None, num_attrs: in
             )
         return tuple(range(num_attrs))
     try:
-        chosen = [operator.index(index) for index in diff_attrs]
+        chosen = [_attribute_index(index) for index in diff_attrs]
     except (TypeError, RuntimeError):  # the latter from tensors without data
         raise TypeError(
             f"interpolate(): diff_attrs must be 'all' or a list of attribute indices, got {diff_attrs!r}"
@@ -89,6 +90,13 @@ def _select(diff_attrs: str | Sequence[int] | torch.Tensor | None, num_attrs: in
         if not -num_attrs <= index < num_attrs:
             raise ValueError(f"interpolate(): diff_attrs must be indices of attr's {num_attrs} attributes, got {index}")
     return tuple(index % num_attrs for index in chosen)
+
+
+def _attribute_index(index: object) -> int:
+    """The index as an int; a bool, an entry of a mask, is none although Python counts it among the integers."""
+    if isinstance(index, bool) or str(getattr(index, "dtype", "")) in ("bool", "torch.bool"):
+        raise TypeError
+    return operator.index(index)
 
 
 def _forward(attr, rast, tri, rast_db, diff_attrs):

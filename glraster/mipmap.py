@@ -29,13 +29,17 @@ MAX_SIDE = 2**24  # float32 counts texels exactly up to here
 KERNELS = KernelFile("mipmap")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MipStack:
     """The levels above one texture; made by `texture_construct_mip`."""
 
     levels: tuple[torch.Tensor, ...]  # levels 1..k
     tex_shape: torch.Size
     mip_filter: str
+
+    def __repr__(self) -> str:
+        shapes = [list(level.shape) for level in self.levels]
+        return f"MipStack({shapes} of tex {list(self.tex_shape)}, mip_filter={self.mip_filter!r})"
 
 
 def texture_construct_mip(

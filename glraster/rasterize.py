@@ -39,7 +39,8 @@ def rasterize(
 
     Coverage follows OpenGL: samples at pixel centres; of two triangles that share an edge through a pixel centre the
     one to its right (or above it) has the pixel; the nearest z/w wins, at equal depth the lower triangle id. Triangles
-    with a vertex index out of range, a position that is not finite or no area are skipped.
+    with a vertex index out of range, a position that is not finite or no area are skipped; so are faces that are seen
+    edge-on to within the rounding of their float32 corners.
 
     Args:
         glctx: an `OpenGLRasterizer` or `SoftwareRasterizer` on the device of the tensors.
@@ -50,7 +51,8 @@ def rasterize(
             positions, ignored otherwise.
         grad_db: whether gradients flow through `rast_db`.
         cull: 'none', or 'back' or 'front' to drop triangles that are clockwise or counter-clockwise on the screen.
-        validate: raise an error where a triangle would be skipped. None: the variable GLRASTER_VALIDATE decides.
+        validate: raise an error where a triangle would be skipped, unless it is a face seen edge-on whose area is not
+            exactly zero. None: the variable GLRASTER_VALIDATE decides.
 
     Returns:
         rast: [N, H, W, 4] of u, v (barycentric weights of vertices 0 and 1), z/w and triangle id + 1 (ids above

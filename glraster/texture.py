@@ -1,5 +1,6 @@
 """Texture lookups."""
 
+import operator
 from collections.abc import Sequence
 
 import torch
@@ -20,7 +21,7 @@ from .operators import Operator, new_gradients, wanted_only
 
 __all__ = ["BOUNDARY_MODES", "gradient_copies", "new_gradient_sums", "sum_of_copies", "texture"]
 
-FEW_ADDITIONS = 256  # to each texel, on average: so many can be summed in float32
+FEW_ADDITIONS = 1024  # to each texel, on average: so many cost a sum of float32 at most 3e-5 of it
 BOUNDARY_MODES = ("wrap", "clamp", "zero", "cube")  # in the order of the kernel's Boundary
 FILTER_MODES = ("nearest", "linear", "linear-mipmap-nearest", "linear-mipmap-linear", "anisotropic")
 
@@ -121,8 +122,7 @@ def _check_modes(filter_mode, boundary_mode, max_anisotropy, uv_da, mip_level_bi
     if filter_mode == "anisotropic":
         if uv_da is None:
             raise ValueError("texture(): filter_mode 'anisotropic' needs uv_da, pass interpolate()'s second output")
-        if not (isinstance(max_anisotropy, int) and 1 <= max_anisotropy <= 1024):
-            raise ValueError(f"texture(): max_anisotropy must be an integer from 1 to 1024, got {max_anisotropy!r}")
+        max_anisotropy = _check_max_anisotropy(max_anisotropy)
     elif "mipmap" in filter_mode and uv_da is None and mip_level_bias is None:
         raise ValueError(
             f"texture(): filter_mode '{filter_mode}' needs a mip level: pass uv_da (interpolate()'s second output), "
@@ -130,6 +130,17 @@ def _check_modes(filter_mode, boundary_mode, max_anisotropy, uv_da, mip_level_bi
         )
     samples = max_anisotropy if filter_mode == "anisotropic" else 1
     return filter_mode, boundary_mode, samples
+
+
+def _check_max_anisotropy(max_anisotropy: object) -> int:
+    need = "texture(): max_anisotropy must be an integer from 1 to 1024"
+    try:
+        samples = operator.index(max_anisotropy)
+    except TypeError:
+        raise TypeError(f"{need}, got {max_anisotropy!r}") from None
+    if not 1 <= samples <= 1024:
+        raise ValueError(f"{need}, got {samples}")
+    return samples
 
 
 def _levels(tex, mip, max_mip_level, mip_filter) -> list[torch.Tensor]:
@@ -301,7 +312,7 @@ def _launch(direction, uv, uv_da, mip_level_bias, lookup, level, copies=1, threa
         most_additions=4 * max_anisotropy,
         **{"uv": uv, "uv_da": uv_da, "mip_level_bias": mip_level_bias, "level": level},
         **{"N": N, "H": H, "W": W, "M": level[0].shape[0], "h": h, "w": w, "C": C},
-        level_size=[texels[0].numel() for texels in level],
+        level_size=[texels.shape[1:].numel() for texels in level],
         num_levels=len(level),
         boundary=BOUNDARY_MODES.index(boundary_mode),
         nearest_level=filter_mode == "linear-mipmap-nearest",

@@ -1,7 +1,8 @@
 """The OpenGL state on which the visibility pass depends, set as it needs it and given back as it was.
 
-A context that is current in automatic mode only has this state from its beginning. In manual mode the caller may use
-OpenGL in between: everything is looked up, and what differs is set for the call.
+A context has this state from its beginning. In manual mode the caller may use OpenGL between calls: then everything is
+looked up, and what the caller has changed is set for the call and changed back after it. The rest stays: switching
+between two states takes as long as drawing a small image.
 """
 
 import ctypes
@@ -54,7 +55,7 @@ _PIXEL_STORE = {
 class _Entry(NamedTuple):
     read: Callable[[], tuple]
     write: Callable[..., None]
-    wanted: tuple | None  # None: a call sets it as it goes along
+    wanted: tuple = ()  # where it is always the same
 
 
 class DrawingState:
@@ -62,30 +63,37 @@ class DrawingState:
 
     def __init__(self):
         self._get_error = _function("glGetError", result=ctypes.c_uint)
-        self._entries = [*_capabilities(), *_pixel_store(), *_fragments(), *_bindings()]
-
-    def set(self) -> None:
-        """Sets everything."""
-        for entry in self._entries:
-            if entry.wanted is not None:
-                entry.write(*entry.wanted)
+        self._fixed = [*_capabilities(), *_pixel_store(), *_fragments()]
+        self._varying = _bindings()
+        self._left = [entry.read() for entry in self._varying]  # by the last call; None where the caller set it
+        for entry in self._fixed:
+            entry.write(*entry.wanted)
 
     @contextmanager
     def lent(self) -> Iterator[None]:
-        """Sets everything for a while. Errors that the caller left behind are dropped."""
+        """Sets for a while what the caller has changed. Errors that the caller left behind are dropped."""
         while self._get_error() != GL.GL_NO_ERROR:
             pass
-        found = [(entry, entry.read()) for entry in self._entries]
-        changed = [(entry, before) for entry, before in found if before != entry.wanted]
+        changed = [(entry, now) for entry in self._fixed if (now := entry.read()) != entry.wanted]
+        bound = [entry.read() for entry in self._varying]
         try:
             for entry, _ in changed:
-                if entry.wanted is not None:
-                    entry.write(*entry.wanted)
+                entry.write(*entry.wanted)
             yield
         finally:
+            for index, (entry, now) in enumerate(zip(self._varying, bound, strict=True)):
+                if now != self._left[index]:
+                    changed.append((entry, now))
+                    self._left[index] = None
+                else:
+                    self._left[index] = entry.read()
             for entry, before in changed:
                 with suppress(GLErrors):  # what was bound may have been deleted
                     entry.write(*before)
+
+    def read(self) -> list[tuple]:
+        """All of it, as it is now."""
+        return [entry.read() for entry in (*self._fixed, *self._varying)]
 
 
 def _function(name: str, *arguments: type, result: type | None = None) -> Callable:
@@ -117,10 +125,11 @@ def _together(*readers: Callable[[], tuple]) -> Callable[[], tuple]:
 def _capabilities() -> Iterator[_Entry]:
     is_enabled = _function("glIsEnabled", ctypes.c_uint, result=ctypes.c_ubyte)
     is_enabled_at = _function("glIsEnabledi", ctypes.c_uint, ctypes.c_uint, result=ctypes.c_ubyte)
-    for name in (*_ON, *_OFF, GL.GL_CULL_FACE):
-        wanted = None if name == GL.GL_CULL_FACE else (int(name in _ON),)
+    for name in (*_ON, *_OFF):
         yield _Entry(
-            lambda name=name: (is_enabled(name),), lambda on, name=name: (GL.glDisable, GL.glEnable)[on](name), wanted
+            lambda name=name: (is_enabled(name),),
+            lambda on, name=name: (GL.glDisable, GL.glEnable)[on](name),
+            (int(name in _ON),),
         )
     for name in _OFF_AT_0:
         yield _Entry(
@@ -141,7 +150,6 @@ def _fragments() -> Iterator[_Entry]:
     clip = _together(_integers(GL.GL_CLIP_ORIGIN), _integers(GL.GL_CLIP_DEPTH_MODE))
     yield _Entry(clip, GL.glClipControl, (GL.GL_LOWER_LEFT, GL.GL_ZERO_TO_ONE))
     yield _Entry(_integers(GL.GL_FRONT_FACE), GL.glFrontFace, (GL.GL_CCW,))
-    yield _Entry(_integers(GL.GL_CULL_FACE_MODE), GL.glCullFace, None)
     polygon_mode = _integers(GL.GL_POLYGON_MODE, count=2)  # drivers write one value, or the same one twice
     yield _Entry(lambda: polygon_mode()[:1], lambda mode: GL.glPolygonMode(GL.GL_FRONT_AND_BACK, mode), (GL.GL_FILL,))
     yield _Entry(_integers(GL.GL_DEPTH_FUNC), GL.glDepthFunc, (GL.GL_GREATER,))  # at equal depth the lower id stays
@@ -150,24 +158,33 @@ def _fragments() -> Iterator[_Entry]:
     yield _Entry(depths, lambda near, far: GL.glDepthRangeIndexed(0, near, far), (FARTHEST, 1.0))
     mask = _integers(GL.GL_COLOR_WRITEMASK, 0, count=4)
     yield _Entry(mask, lambda *mask: GL.glColorMaski(0, *mask), (1, 1, 1, 1))
-    viewport = _reader("glGetFloati_v", ctypes.c_float, GL.GL_VIEWPORT, 0, count=4)
-    yield _Entry(viewport, lambda *box: GL.glViewportIndexedf(0, *box), None)
-
-
-def _bindings() -> Iterator[_Entry]:
-    yield _Entry(_integers(GL.GL_VERTEX_ARRAY_BINDING), GL.glBindVertexArray, None)
-    yield _Entry(_integers(GL.GL_CURRENT_PROGRAM), GL.glUseProgram, None)
-    for key, target, wanted in (
-        (GL.GL_DRAW_INDIRECT_BUFFER_BINDING, GL.GL_DRAW_INDIRECT_BUFFER, None),
-        (GL.GL_PIXEL_PACK_BUFFER_BINDING, GL.GL_PIXEL_PACK_BUFFER, (0,)),
-        (GL.GL_PIXEL_UNPACK_BUFFER_BINDING, GL.GL_PIXEL_UNPACK_BUFFER, (0,)),
-    ):
-        yield _Entry(_integers(key), lambda name, target=target: GL.glBindBuffer(target, name), wanted)
     for key, target in (
-        (GL.GL_DRAW_FRAMEBUFFER_BINDING, GL.GL_DRAW_FRAMEBUFFER),
-        (GL.GL_READ_FRAMEBUFFER_BINDING, GL.GL_READ_FRAMEBUFFER),
+        (GL.GL_PIXEL_PACK_BUFFER_BINDING, GL.GL_PIXEL_PACK_BUFFER),
+        (GL.GL_PIXEL_UNPACK_BUFFER_BINDING, GL.GL_PIXEL_UNPACK_BUFFER),
     ):
-        yield _Entry(_integers(key), lambda name, target=target: GL.glBindFramebuffer(target, name), None)
-    image = ("NAME", "LEVEL", "LAYERED", "LAYER", "ACCESS", "FORMAT")
-    parts = [_integers(getattr(GL, f"GL_IMAGE_BINDING_{part}"), 0) for part in image]
-    yield _Entry(_together(*parts), lambda *image: GL.glBindImageTexture(0, *image), None)
+        yield _Entry(_integers(key), lambda name, target=target: GL.glBindBuffer(target, name), (0,))
+
+
+def _bindings() -> list[_Entry]:
+    """What a call sets as it goes along."""
+    culls = _function("glIsEnabled", ctypes.c_uint, result=ctypes.c_ubyte)
+    viewport = _reader("glGetFloati_v", ctypes.c_float, GL.GL_VIEWPORT, 0, count=4)
+    image = [
+        _integers(getattr(GL, f"GL_IMAGE_BINDING_{part}"), 0)
+        for part in ("NAME", "LEVEL", "LAYERED", "LAYER", "ACCESS", "FORMAT")
+    ]
+
+    def binding(key: int, bind: Callable, *target: int) -> _Entry:
+        return _Entry(_integers(key), lambda name: bind(*target, name))
+
+    return [
+        _Entry(lambda: (culls(GL.GL_CULL_FACE),), lambda on: (GL.glDisable, GL.glEnable)[on](GL.GL_CULL_FACE)),
+        _Entry(_integers(GL.GL_CULL_FACE_MODE), GL.glCullFace),
+        _Entry(viewport, lambda *box: GL.glViewportIndexedf(0, *box)),
+        binding(GL.GL_VERTEX_ARRAY_BINDING, GL.glBindVertexArray),
+        binding(GL.GL_CURRENT_PROGRAM, GL.glUseProgram),
+        binding(GL.GL_DRAW_INDIRECT_BUFFER_BINDING, GL.glBindBuffer, GL.GL_DRAW_INDIRECT_BUFFER),
+        binding(GL.GL_DRAW_FRAMEBUFFER_BINDING, GL.glBindFramebuffer, GL.GL_DRAW_FRAMEBUFFER),
+        binding(GL.GL_READ_FRAMEBUFFER_BINDING, GL.glBindFramebuffer, GL.GL_READ_FRAMEBUFFER),
+        _Entry(_together(*image), lambda *image: GL.glBindImageTexture(0, *image)),
+    ]

@@ -66,7 +66,7 @@ class VisibilityPass:
         self._programs = {name: Program("visibility.vert", f"{name}.frag") for name in fragment_shaders}
         self._buffers = {name: Buffer() for name in ("pos", "tri", "first", "draws")}
         self._vertex_array = self._new_vertex_array()
-        self._state, self._state_is_set = DrawingState(), False
+        self._state = DrawingState()
 
     def _new_vertex_array(self) -> int:
         array = GL.glGenVertexArrays(1)
@@ -141,9 +141,6 @@ class VisibilityPass:
                 with self._state.lent():
                     yield
                 return
-            if not self._state_is_set:
-                self._state.set()
-                self._state_is_set = True
             yield
 
     def _set_culling(self, cull: str) -> None:

@@ -5,7 +5,7 @@ import os
 
 import torch
 
-from glraster.torch import RasterizeCudaContext, RasterizeGLContext
+import glraster
 
 
 def make_parser(doc: str, out: str, context: str | None = "software") -> argparse.ArgumentParser:
@@ -29,16 +29,16 @@ def make_parser(doc: str, out: str, context: str | None = "software") -> argpars
     return parser
 
 
-def make_context(args: argparse.Namespace) -> RasterizeGLContext | RasterizeCudaContext:
+def make_context(args: argparse.Namespace) -> glraster.RasterizeContext:
     """Opens the rasterizer that --context and --device ask for; its `.device` says where tensors belong."""
-    if args.context != "software":
-        try:
-            return RasterizeGLContext(device=args.device)
-        except RuntimeError as error:
-            if args.context == "gl":
-                raise SystemExit(f"error: {error}") from error
-            print(f"No OpenGL here ({error}): using the software rasterizer.")
-    return RasterizeCudaContext(device=args.device)
+    backend = {"gl": "opengl", "software": "software", None: "auto"}[args.context]
+    try:
+        glctx = glraster.context(args.device, backend)
+    except glraster.OpenGLError as error:
+        raise SystemExit(f"error: {error}") from error
+    if backend == "auto" and isinstance(glctx, glraster.SoftwareRasterizer):
+        print("No OpenGL here (`glraster doctor` says why): using the software rasterizer.")
+    return glctx
 
 
 def positive(text: str) -> int:

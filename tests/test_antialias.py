@@ -354,3 +354,7 @@ def test_errors_of_the_topology_hash():
         with pytest.raises(error, match=name):
             antialias_construct_topology_hash(tri)
     assert antialias_construct_topology_hash(EMPTY_TRI) is not None
+
+
+def test_topology_hashes_are_shown_in_a_line():
+    assert repr(HASH) == "TopologyHash(1 triangles, on cpu)"

@@ -1,5 +1,9 @@
 """Contexts: how they are made, that both give equal results, and how they behave after failures and in threads."""
 
+import copy
+import gc
+import io
+import pickle
 import threading
 
 import pytest
@@ -240,3 +244,147 @@ def _in_threads(work, count):
 def test_a_device_in_place_of_output_db_is_an_error(given):
     with pytest.raises(TypeError, match=r"output_db must be a bool, got .*: pass it as device="):
         glraster.RasterizeGLContext(given)
+
+
+# Names
+
+
+@pytest.mark.parametrize("backend, kind", [("opengl", "OpenGLRasterizer"), ("software", "SoftwareRasterizer")])
+def test_the_factory_makes_what_it_is_asked_for(gl_available, backend, kind):
+    with glraster.context("cpu", backend) as made:
+        assert type(made) is getattr(glraster, kind) and made.device == torch.device("cpu")
+    with glraster.context(device="cpu") as made:
+        assert type(made) is glraster.OpenGLRasterizer
+
+
+def test_the_factory_says_why_there_is_no_opengl(monkeypatch, caplog):
+    monkeypatch.setenv("GLRASTER_EGL_DEVICE", "Voodoo")
+    with caplog.at_level("INFO", "glraster"), glraster.context("cpu") as made:
+        assert type(made) is glraster.SoftwareRasterizer and "there is no OpenGL" in caplog.text
+    with pytest.raises(glraster.OpenGLError):
+        glraster.context("cpu", "opengl")
+    with pytest.raises(ValueError, match=r"^context\(\): backend must be 'auto', 'opengl' or 'software', got 'gl'"):
+        glraster.context("cpu", "gl")
+    with pytest.raises(ValueError, match="device must be 'cpu' or a CUDA device"):
+        glraster.context("tpu")
+
+
+def test_programs_that_ask_for_the_class_of_a_context(gl_available):
+    """They test for RasterizeCudaContext to accept every context, and for RasterizeGLContext to find OpenGL's."""
+    import glraster.torch as dr
+
+    made = [dr.RasterizeCudaContext("cpu"), glraster.SoftwareRasterizer("cpu")]
+    for opengl in (dr.RasterizeGLContext(device="cpu"), glraster.OpenGLRasterizer(device="cpu")):
+        assert isinstance(opengl, (dr.RasterizeCudaContext, glraster.RasterizeContext))
+        assert isinstance(opengl, dr.RasterizeGLContext) and isinstance(opengl, glraster.OpenGLRasterizer)
+        assert isinstance(opengl, dr.RasterizeCudaContext) and not isinstance(opengl, glraster.SoftwareRasterizer)
+        opengl.close()
+    for software in made:
+        assert isinstance(software, dr.RasterizeCudaContext) and isinstance(software, glraster.SoftwareRasterizer)
+        assert not isinstance(software, (dr.RasterizeGLContext, glraster.OpenGLRasterizer))
+    assert not isinstance("cpu", dr.RasterizeCudaContext) and dr.RasterizeGLContext is glraster.RasterizeGLContext
+
+    class Own(dr.RasterizeCudaContext):
+        pass
+
+    assert isinstance(Own("cpu"), Own) and not isinstance(made[0], Own)
+
+
+def test_what_annotations_need_is_public():
+    contexts = glraster.OpenGLRasterizer, glraster.SoftwareRasterizer
+    assert all(issubclass(kind, glraster.RasterizeContext) for kind in contexts)
+    for error in (glraster.CudaError, glraster.HostLibraryError, glraster.OpenGLError):
+        assert issubclass(error, RuntimeError)
+    tex, tri = torch.rand(1, 4, 4, 1), TRI
+    assert isinstance(glraster.texture_construct_mip(tex), glraster.MipStack)
+    assert isinstance(glraster.antialias_construct_topology_hash(tri), glraster.TopologyHash)
+    assert all(hasattr(glraster, name) for name in glraster.__all__)
+
+
+# Lifetime
+
+
+def test_a_closed_context_is_closed_for_everything(kind):
+    glctx = kind(device="cpu")
+    peeler = glraster.DepthPeeler(glctx, POS, TRI, (4, 4))
+    glctx.close()
+    glctx.close()
+    for use in (
+        lambda: rasterize(glctx, POS, TRI, (4, 4)),
+        lambda: rasterize(glctx, POS, TRI[:0], (4, 4)),
+        peeler.__enter__,
+        *([glctx.shrink, glctx.set_context] if isinstance(glctx, RasterizeGLContext) else []),
+    ):
+        with pytest.raises(RuntimeError, match="is closed"):
+            use()
+
+
+def test_closing_inside_a_peelers_block_is_an_error(kind):
+    glctx = kind(device="cpu")
+    with glraster.DepthPeeler(glctx, POS, TRI, (4, 4)) as peeler:
+        with pytest.raises(RuntimeError, match=r"close\(\): the context is reserved by a DepthPeeler"):
+            glctx.close()
+        assert peeler.rasterize_next_layer()[0].any()
+    glctx.close()
+
+
+def test_an_abandoned_peeler_frees_its_context(kind):
+    def layers(glctx):
+        with glraster.DepthPeeler(glctx, POS, TRI, (4, 4)) as peeler:
+            while True:
+                yield peeler.rasterize_next_layer()[0]
+
+    with kind(device="cpu") as glctx:
+        glraster.DepthPeeler(glctx, POS, TRI, (4, 4)).__enter__().rasterize_next_layer()
+        gc.collect()
+        assert rasterize(glctx, POS, TRI, (4, 4))[0].any()
+        generator = layers(glctx)
+        assert next(generator).any()
+        with pytest.raises(RuntimeError, match="reserved"):
+            rasterize(glctx, POS, TRI, (4, 4))
+        del generator
+        gc.collect()
+        assert rasterize(glctx, POS, TRI, (4, 4))[0].any()
+
+
+def saved_and_loaded(value):
+    file = io.BytesIO()
+    torch.save(value, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+COPIES = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda value: pickle.loads(pickle.dumps(value)),
+    "torch.save": saved_and_loaded,
+}
+
+
+@pytest.mark.parametrize("duplicate", COPIES.values(), ids=COPIES.keys())
+def test_copies_are_new_contexts_of_the_same_arguments(kind, duplicate):
+    with kind(device="cpu") as glctx:
+        other = duplicate(glctx)
+        assert type(other) is kind and other is not glctx and other.device == glctx.device
+        expected = rasterize(glctx, POS, TRI, (4, 4))[0]
+    assert torch.equal(rasterize(other, POS, TRI, (4, 4))[0], expected)  # the other is closed by now
+    other.close()
+    duplicate(other).close()  # even of a closed one
+
+
+def test_copies_of_modules_and_of_every_argument(gl_available):
+    class Renderer(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pos = torch.nn.Parameter(POS.clone())
+            self.glctx = RasterizeGLContext(output_db=False, mode="manual", device="cpu", egl_device=0)
+
+    module = Renderer()
+    other = copy.deepcopy(module)
+    assert other.glctx is not module.glctx and other.pos is not module.pos
+    assert (other.glctx.output_db, other.glctx.mode, other.glctx._wanted_device) == (False, "manual", 0)
+    other.glctx.set_context()
+    assert rasterize(other.glctx, other.pos, TRI, (4, 4))[1].shape == (1, 4, 4, 0)
+    for made in (module, other):
+        made.glctx.close()

@@ -1,7 +1,6 @@
 """The kernels' CUDA half, run by the emulated GPU (tests/emulation): no GPU is needed, and none is used."""
 
 import ctypes
-import functools
 import sys
 
 import emulation
@@ -10,9 +9,10 @@ import torch
 from scenes import soup, sphere
 
 import glraster
-from glraster.cuda_kernels import cuda, launcher, upload
-from glraster.cuda_kernels.order_free_sums import OrderFreeSums, launch_order_free
+from glraster.cuda_kernels import cuda, upload
+from glraster.cuda_kernels.order_free_sums import OrderFreeSums
 from glraster.interop.corners import order_corners
+from glraster.interpolate import KERNELS
 
 SIZES = [(24, 40), (17, 33), (1, 70), (5, 1)]  # whole warps, ragged rows, and rows shorter than a warp
 
@@ -21,24 +21,12 @@ SIZES = [(24, 40), (17, 33), (1, 70), (5, 1)]  # whole warps, ragged rows, and r
 def on_emulated_gpu(emulation_folder, monkeypatch):
     """on_emulated_gpu(seed): CPU tensors are from now on worked on by an emulated GPU, which is returned."""
 
-    def launch(kernel, params, count, dtype, device, adds_to=(), constants=(), most_additions=64):
-        if count:
-            suffix, device = launcher._SUFFIX[dtype], torch.device("cuda", 0)
-            cuda.run_on_cuda(kernel, suffix, params, count, device, adds_to, constants, most_additions)
-
-    find_visible = glraster.RasterizeCudaContext.find_visible
-    by_tiles = functools.partialmethod(find_visible, by_bands=False)  # bands are for the CPU
-
     def start(seed: int = 0) -> emulation.EmulatedGpu:
         gpu = emulation.EmulatedGpu(emulation_folder, seed)
         monkeypatch.setattr(cuda, "gpu", lambda index: gpu)
-        monkeypatch.setattr(glraster.RasterizeCudaContext, "find_visible", by_tiles)
         for name, module in list(sys.modules.items()):
-            if name.startswith("glraster.") and module is not launcher:
-                if hasattr(module, "launch"):
-                    monkeypatch.setattr(module, "launch", launch)
-                if hasattr(module, "threads_for"):
-                    monkeypatch.setattr(module, "threads_for", lambda count, device: None)
+            if name.startswith("glraster.") and hasattr(module, "runs_on_gpu"):
+                monkeypatch.setattr(module, "runs_on_gpu", lambda device: True)
         return gpu
 
     return start
@@ -194,7 +182,7 @@ def test_deterministic_sums_of_many_samples(on_emulated_gpu, deterministic):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_fixed_point_by_hand(emulation_folder, dtype):
+def test_fixed_point_by_hand(on_emulated_gpu, deterministic, dtype):
     """Sums of given values per attribute: pixel i shows triangle i of one vertex three times and adds u = 1, v = 0."""
     tiny, huge = torch.finfo(dtype).tiny, torch.finfo(dtype).max / 8
     values = torch.tensor(
@@ -210,21 +198,17 @@ def test_fixed_point_by_hand(emulation_folder, dtype):
         dtype=dtype,
     )
     expected = torch.tensor([2.25, 0, 6 * tiny, 2 * huge, 0, torch.nan, torch.nan], dtype=dtype)
-    from glraster.interpolate import InterpolateParams
-
     rast = torch.zeros((1, 1, 4, 4), dtype=dtype)
     rast[..., 0], rast[..., 3] = 1, 1
     tri, attr = torch.zeros((1, 3), dtype=torch.int32), torch.zeros((1, 7), dtype=dtype)
     tri[0, 1] = tri[0, 2] = 1  # vertex 0 receives u = 1, vertex 1 the zeros of v and w
     attr, grad_out = torch.zeros((2, 7), dtype=dtype), values.T.contiguous()
-    grad_attr = torch.zeros_like(attr)
+    grad_attr = torch.zeros_like(attr, dtype=torch.float64)
     tensors = {"attr": attr, "rast": rast, "tri": tri, "grad_out": grad_out, "grad_attr": grad_attr}
-    params = InterpolateParams(
-        **{name: tensor.data_ptr() for name, tensor in tensors.items()}, N=1, H=1, W=4, V=2, A=7, num_triangles=1
-    )
-    launch = emulation.EmulatedGpu(emulation_folder).launch
-    launch_order_free(launch, "interpolate_bwd", launcher._SUFFIX[dtype], 4, params, (), (grad_attr,))
-    torch.testing.assert_close(grad_attr[0], expected, rtol=1e-9, atol=0, equal_nan=True)
+    numbers = {"N": 1, "H": 1, "W": 4, "V": 2, "A": 7, "num_triangles": 1, "num_diff_attrs": 0, "attr_stride": 0}
+    on_emulated_gpu()
+    KERNELS.launch("interpolate_bwd", 4, **tensors, **numbers)
+    torch.testing.assert_close(grad_attr[0], expected.double(), rtol=1e-9, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize("keep_facing", [False, True])
@@ -239,14 +223,17 @@ def test_corners_equal_host(on_emulated_gpu, keep_facing):
 def test_unnamed_target_is_refused(emulation_folder):
     """A deterministic launch that adds to a tensor it does not name would lose the additions: it stops instead."""
     script = f"""
-import ctypes, emulation, torch
+import emulation, torch
 from pathlib import Path
-from glraster.interpolate import InterpolateParams
-from glraster.cuda_kernels.order_free_sums import OrderFreeSums
-rast, tri, rest = torch.ones((1, 1, 1, 4)), torch.zeros((1, 3), dtype=torch.int32), torch.ones(4)
-params = InterpolateParams(attr=rest.data_ptr(), rast=rast.data_ptr(), tri=tri.data_ptr(), grad_out=rest.data_ptr(),
-    grad_attr=rest.data_ptr(), N=1, H=1, W=1, V=1, A=1, num_triangles=1)
-emulation.EmulatedGpu(Path({str(emulation_folder)!r})).launch("interpolate_bwd", "f32", 1, params, (), OrderFreeSums())
+from glraster.cuda_kernels import cuda, launcher
+from glraster.interpolate import KERNELS
+gpu = emulation.EmulatedGpu(Path({str(emulation_folder)!r}))
+cuda.gpu, launcher.runs_on_gpu = lambda index: gpu, lambda device: True
+rast, tri, rest = torch.ones((1, 1, 1, 4)), torch.zeros((1, 3), dtype=torch.int32), torch.ones((1, 1))
+torch.use_deterministic_algorithms(True)
+KERNELS.adds_to = ("grad_rast",)  # a mistake: it is grad_attr
+KERNELS.launch("interpolate_bwd", 1, attr=rest, rast=rast, tri=tri, grad_out=rest, grad_attr=rest.double(),
+    grad_rast=torch.zeros_like(rast), N=1, H=1, W=1, V=1, A=1, num_triangles=1, num_diff_attrs=0, attr_stride=0)
 """
     done = emulation.run_python(script)
     assert done.returncode < 0 and "__trap()" in done.stderr
@@ -254,3 +241,23 @@ emulation.EmulatedGpu(Path({str(emulation_folder)!r})).launch("interpolate_bwd",
 
 def test_sizes_of_structs():
     assert ctypes.sizeof(OrderFreeSums) == 32 * 4 * 8 + 3 * 8
+
+
+@pytest.mark.parametrize("filter_mode", ["nearest", "linear", "linear-mipmap-linear"])
+@pytest.mark.parametrize("request_deterministic", [False, True], ids=["atomic", "deterministic"])
+def test_small_textures_are_summed_in_double(on_emulated_gpu, filter_mode, request_deterministic):
+    """Many pixels of unlike size on few texels: running sums of float32 would lose the small ones."""
+    size, gradients = (1, 40, 50), torch.full((1, 40, 50, 4), 1e-8)
+    gradients[:, 0, 0] = 1.0
+    tex, bias = torch.zeros((1, 2, 2, 4), requires_grad=True), torch.full(size, 0.5)
+    on_emulated_gpu()
+    torch.use_deterministic_algorithms(request_deterministic)
+    try:
+        uv = torch.full((*size, 2), 0.25)
+        glraster.texture(tex, uv, None, bias if "mipmap" in filter_mode else None, filter_mode=filter_mode).backward(
+            gradients
+        )
+    finally:
+        torch.use_deterministic_algorithms(False)
+    found = tex.grad.double().sum((0, 1, 2)) - 1
+    torch.testing.assert_close(found, torch.full((4,), 1999e-8, dtype=torch.float64), rtol=0, atol=2e-7)

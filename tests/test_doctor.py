@@ -78,6 +78,14 @@ def test_table_in_a_terminal(monkeypatch, capsys, rich):
     assert "here [it] is" in output and "-> do this" in output and "No rasterizer context works" in output
 
 
+@pytest.mark.parametrize("timeout", ["0", "-1", "nan", "inf", "soon"])
+def test_time_limits_that_are_none(timeout, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["doctor", f"--timeout={timeout}"])
+    assert stopped.value.code == 2
+    assert f"--timeout: must be a number of seconds greater than 0, got '{timeout}'" in capsys.readouterr().err
+
+
 def test_egl_library_missing(compiled):
     report = findings(LD_PRELOAD=str(compiled("no_egl.c", "no_egl.so", "-ldl")))
     assert report["EGL library"]["status"] == "broken"

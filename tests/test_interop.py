@@ -94,6 +94,38 @@ def test_a_device_that_is_not_there_is_an_error_that_lists_those_that_are(monkey
     glraster.RasterizeGLContext(device="cpu", egl_device=99).close()
 
 
+def test_a_device_is_chosen_by_the_name_of_its_renderer_as_the_doctor_prints_it(context):
+    renderer = context._pass.context.renderer
+    with glraster.RasterizeGLContext(device="cpu", egl_device=renderer[:8].upper()) as glctx:
+        assert glctx._pass.context.renderer == renderer and draw(glctx).any()
+    assert not current()[0]
+
+
+@pytest.mark.parametrize("name", ["", " "])
+def test_an_empty_name_is_no_device(monkeypatch, name):
+    with pytest.raises(ValueError, match=f"egl_device must be an index or a name, got '{name}'"):
+        glraster.RasterizeGLContext(device="cpu", egl_device=name)
+    monkeypatch.setenv("GLRASTER_EGL_DEVICE", "")  # an empty variable is one that is not set
+    glraster.RasterizeGLContext(device="cpu").close()
+
+
+def test_glx_is_looked_for_again_only_when_a_library_was_loaded():
+    code = """
+import ctypes, glraster
+from glraster.interop import current
+before = current._loaded_glx()
+looked = current._find_glx.cache_info().misses
+assert current._loaded_glx() is before and current._find_glx.cache_info().misses == looked
+try:
+    ctypes.CDLL("libGLX.so.0")
+except OSError:
+    print("no GLX here")
+else:
+    print(current._loaded_glx() is not None)
+"""
+    assert run_python(code).strip() in ("True", "no GLX here")
+
+
 def test_cuda_devices_are_preferred_where_egl_knows_them(monkeypatch):
     from glraster.interop import egl
 

@@ -5,20 +5,20 @@ import os
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import emulation
 import pytest
-import torch
 
 import glraster
-from glraster.cuda_kernels import compile_check, compiler, cuda, launcher, nvidia_compilers
+from glraster.cuda_kernels import compile_check, compiler, cuda, launcher, nvidia_compilers, sources
 from glraster.cuda_kernels.compiler import CudaError, Kernel
 from glraster.cuda_kernels.order_free_sums import OrderFreeSums
 
 ARCHITECTURES = compile_check.ARCHITECTURES
-KERNEL = Kernel("interpolate_fwd", "f32", "InterpolateParams")
 FOLDER = Path(compiler.__file__).parent
+KERNEL = Kernel(FOLDER / "interpolate.cu", "interpolate_fwd", "_f32", "InterpolateParams")
 
 
 @pytest.fixture
@@ -28,23 +28,13 @@ def cache(tmp_path, monkeypatch) -> Path:
     return tmp_path / "cache"
 
 
-def param_structs() -> dict[str, type[ctypes.Structure]]:
-    """Every parameter struct, by the stem of its file."""
-    found = {}
-    for name, module in list(sys.modules.items()):
-        if name.startswith("glraster."):
-            structs = {n: s for n, s in vars(module).items() if n.endswith("Params") and isinstance(s, type)}
-            found |= {n.removesuffix("Params").lower(): s for n, s in structs.items()}
-    return found
-
-
 @pytest.mark.parametrize(
     "architecture", [*(pytest.param(name, marks=pytest.mark.slow) for name in ARCHITECTURES[:-1]), ARCHITECTURES[-1]]
 )
 def test_compiles_and_takes_the_structs(nvcc, emulation_folder, tmp_path, architecture):
     """Every file compiles without warnings or spills, and the kernels' parameters have the sizes of their mirrors."""
     jobs = {(job.file.stem, job.deterministic): job for job in reversed(compile_check.jobs_for([architecture]))}
-    assert {stem for stem, _ in jobs} == {file.stem for file in FOLDER.glob("*.cu")} == set(param_structs())
+    assert {stem for stem, _ in jobs} == {file.stem for file in FOLDER.glob("*.cu")} == set(launcher.kernel_files())
     parameter_bytes = ctypes.CDLL(str(emulation_folder / "libemulation.so")).emulated_parameter_bytes
     parameter_bytes.restype = ctypes.c_int64
 
@@ -54,26 +44,40 @@ def test_compiles_and_takes_the_structs(nvcc, emulation_folder, tmp_path, archit
 
     with ThreadPoolExecutor(2) as pool:
         for job, uses, image in pool.map(compile_one, jobs.values()):
-            size = ctypes.sizeof(param_structs()[job.file.stem])
+            size = launcher.kernel_files()[job.file.stem]._struct.size
             expected = size + (ctypes.sizeof(OrderFreeSums) if job.deterministic else 0)
-            assert len(uses) >= 2
+            assert uses
             for use in uses:
                 found = parameter_bytes(image, ctypes.c_size_t(len(image)), use.entry.encode())
                 assert (use.entry, found, use.spilled) == (use.entry, expected, 0)
+
+
+FIRST_AND_LAST = {
+    "rasterize": ["rasterize_tiles"],
+    "upload": ["upload_integers"],
+    "corners": ["corners_order"],
+    "facing": ["facing_find"],
+    "topology": ["topology_build"],
+    "texture": ["texture_mipmap_fwd", "texture_mipmap_bwd"],
+}
 
 
 @pytest.mark.parametrize("deterministic", [False, True])
 @pytest.mark.parametrize("file", sorted(FOLDER.glob("*.cu")), ids=lambda file: file.stem)
 def test_nvrtc_compiles(nvrtc, file, deterministic):
     """Without the headers of the host: every file, one kernel forward and one backward, as machine code and as PTX."""
-    names = {"rasterize": ["rasterize_tiles"], "upload": ["upload_integers"], "corners": ["corners_order"]}
-    names |= {"texture": ["texture_mipmap_fwd", "texture_mipmap_bwd"]}
+    source = launcher.kernel_files()[file.stem].source
     constants = (("TEXTURE_BOUNDARY", "WRAP"), ("TEXTURE_CHANNELS", 4)) if "texture" in file.stem else ()
-    for name in names.get(file.stem, [f"{file.stem}_fwd", f"{file.stem}_bwd"]):
-        for suffix, target in (("f32", "sm_90"), ("f64", "compute_75")):
-            kernel = Kernel(name, suffix, param_structs()[file.stem].__name__, constants, deterministic)
+    for name in FIRST_AND_LAST.get(file.stem, [f"{file.stem}_fwd", f"{file.stem}_bwd"]):
+        for suffix, target in zip(
+            ("_f32", "_f64") if source.typed else ("_entry", "_entry"), ("sm_90", "compute_75"), strict=True
+        ):
+            kernel = Kernel(file, name, suffix, source.struct, constants, deterministic)
             image = nvrtc.compile(kernel.source, name, target, compiler.options_for(constants, deterministic))
-            assert image.startswith(b"\x7fELF") if suffix == "f32" else f".entry {kernel.entry}(".encode() in image
+            if target.startswith("sm_"):
+                assert image.startswith(b"\x7fELF")
+            else:
+                assert f".entry {kernel.entry}(".encode() in image
 
 
 def test_nvrtc_says_what_is_wrong(nvrtc):
@@ -118,28 +122,26 @@ def test_compiled_once(cache, monkeypatch):
 
 def test_key_covers_all_that_goes_in(tmp_path, monkeypatch):
     def key(kernel=KERNEL, target="sm_80", version="1.0"):
-        compiler._sources_digest.cache_clear()
+        sources.digest.cache_clear()
         return compiler.cache_key(kernel, target, version)
 
-    keys = [key(), key(target="sm_90"), key(version="1.1"), key(Kernel("interpolate_bwd", "f32", "InterpolateParams"))]
-    keys += [key(Kernel("interpolate_fwd", "f64", "InterpolateParams")), key(Kernel(*keys_of(KERNEL), (("A", 3),)))]
-    keys += [key(Kernel(*keys_of(KERNEL), (("A", 4),))), key(Kernel(*keys_of(KERNEL), (), True))]
+    others = [{"name": "interpolate_bwd"}, {"suffix": "_f64"}, {"constants": (("A", 3),)}, {"constants": (("A", 4),)}]
+    others += [{"deterministic": True}]
+    keys = [key(), key(target="sm_90"), key(version="1.1"), *(key(replace(KERNEL, **other)) for other in others)]
     assert len(set(keys)) == len(keys)
     # Neither does the place of the sources count, nor other operations; the file and every header do.
     before, copied = key(), tmp_path / "elsewhere"
     shutil.copytree(FOLDER, copied, ignore=shutil.ignore_patterns("*.so"))
     monkeypatch.setattr(compiler, "_FOLDER", copied)
-    assert key() == before
+    monkeypatch.setattr(sources, "FOLDER", copied)
+    moved = replace(KERNEL, file=copied / "interpolate.cu")
+    assert key(moved) == before
     (copied / "antialias.cu").write_text("")
-    assert key() == before
+    assert key(moved) == before
     for name in ("interpolate.cu", "common/edge_table.cuh"):
         (copied / name).write_text((copied / name).read_text() + "\n")
-        assert key() != before
-        before = key()
-
-
-def keys_of(kernel: Kernel) -> tuple[str, str, str]:
-    return kernel.name, kernel.suffix, kernel.params
+        assert key(moved) != before
+        before = key(moved)
 
 
 def test_key_covers_what_changes_nvcc_from_outside(nvcc, monkeypatch):
@@ -165,17 +167,6 @@ def test_without_driver(no_gpu, bindings):
     reason = cuda.unavailable_reason()
     assert reason.startswith("no NVIDIA driver on this machine: libcuda.so.1 cannot be loaded") and "\n" not in reason
     assert cuda.describe() == reason
-
-
-def test_device_of_another_kind():
-    with pytest.raises(RuntimeError, match="kernels run on cpu and cuda tensors, got meta"):
-        launcher.launch("interpolate_fwd", OrderFreeSums(), 1, torch.float32, torch.device("meta"))
-
-
-def test_dense_keeps_what_fits():
-    tensor = torch.rand((4, 6))
-    assert launcher.dense(tensor) is tensor and launcher.dense(None) is None
-    assert launcher.dense(tensor.T).is_contiguous()
 
 
 CHECKS = ["launches", "threads_without_context", "capture", "errors", "render"]

@@ -1,6 +1,7 @@
 """Which compiler is chosen for a GPU; whatever is wrong with one is a reason to take the other. No GPU is needed."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from glraster.cuda_kernels import compiler, nvidia_compilers
 from glraster.cuda_kernels.compiler import CudaError, Kernel
 from glraster.doctor import compilers as doctor
 
-KERNEL = Kernel("interpolate_fwd", "f32", "InterpolateParams")
+FOLDER = Path(compiler.__file__).parent
+KERNEL = Kernel(FOLDER / "interpolate.cu", "interpolate_fwd", "_f32", "InterpolateParams")
 NVCC = """#!/bin/sh
 case $1 in
   --version) echo 'Cuda compilation tools, release 12.8, V12.8.93'; echo 'Build cuda_12.8.r12.8/compiler.1_0' ;;
@@ -108,11 +110,11 @@ def test_a_failed_compilation_is_left_to_the_other(found, monkeypatch, tmp_path)
         image = compiler.compile_kernel(KERNEL, 80, 13)
     assert image == b"interpolate_fwd_f32 for sm_80 by NVRTC 13.0"
     # From then on it goes first, and nothing is said again.
-    other = Kernel("interpolate_bwd", "f32", "InterpolateParams")
+    other = replace(KERNEL, name="interpolate_bwd")
     assert compiler.compile_kernel(other, 80, 13) == b"interpolate_bwd_f32 for sm_80 by NVRTC 13.0"
     nvrtc.broken = True
     with pytest.raises(CudaError, match="(?s)NVRTC 13.0 could not compile .*nvcc 13.0 could not compile antialias_fwd"):
-        compiler.compile_kernel(Kernel("antialias_fwd", "f32", "AntialiasParams"), 80, 13)
+        compiler.compile_kernel(Kernel(FOLDER / "antialias.cu", "antialias_fwd", "_f32", "AntialiasParams"), 80, 13)
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from reference.rasterize import decode_id
 
 import glraster
 from glraster import antialias, antialias_construct_topology_hash, interpolate, rasterize
+from glraster.cuda_kernels import sources
 from glraster.interop.corners import order_corners
 
 
@@ -260,7 +261,7 @@ def test_fuzz_arguments(any_context, name, data):
 
 
 ROOT = Path(__file__).parents[1]
-KERNELS = sorted(file.stem for file in (ROOT / "glraster" / "cuda_kernels").glob("*.cu"))
+KERNELS = sorted((ROOT / "glraster" / "cuda_kernels").glob("*.cu"))
 SANITIZE = ["-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
 
 
@@ -270,15 +271,10 @@ def sanitized_library(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("sanitized")
     flags = ["-x", "c++", "-std=c++17", "-O1", "-g1", "-fPIC", "-fopenmp", "-ffp-contract=off", *SANITIZE]
     jobs = []
-    for name in KERNELS:
-        command = [
-            "g++",
-            *flags,
-            "-c",
-            str(ROOT / "glraster" / "cuda_kernels" / f"{name}.cu"),
-            "-o",
-            str(folder / f"{name}.o"),
-        ]
+    stamp = folder / "stamp.cpp"
+    stamp.write_text(sources.stamp(flags))
+    for file in [*KERNELS, stamp]:
+        command = ["g++", *flags, "-c", str(file), "-o", str(folder / f"{file.stem}.o")]
         jobs.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
     for job in jobs:
         _, errors = job.communicate()
@@ -307,11 +303,10 @@ def _run_sanitized(library: Path, *arguments: str) -> subprocess.CompletedProces
 
 OVERRUN = """
 import torch
-from glraster.cuda_kernels.launcher import launch, pointer
-from glraster.interpolate import InterpolateParams
-rast = torch.zeros(1, 4, 4, 4)
-params = InterpolateParams(rast=pointer(rast), out=pointer(rast), N=1, H=8, W=8, A=1)
-launch("interpolate_fwd", params, 64, torch.float32, torch.device("cpu"))
+from glraster.interpolate import KERNELS
+rast, out = torch.zeros(1, 4, 4, 4), torch.zeros(1, 4, 4, 1)
+numbers = {"V": 0, "A": 1, "num_triangles": 0, "num_diff_attrs": 0, "attr_stride": 0}
+KERNELS.launch("interpolate_fwd", 64, rast=rast, out=out, N=1, H=8, W=8, **numbers)
 """
 
 

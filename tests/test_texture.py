@@ -3,6 +3,7 @@
 import itertools
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -284,12 +285,51 @@ def test_odd_sides_are_refused_with_their_sizes(device):
         ({"max_mip_level": -1}, ValueError, "max_mip_level must be 0 or greater, got -1"),
         ({"mip": 3}, TypeError, "mip must come from texture_construct_mip"),
         ({"mip_filter": "gauss"}, ValueError, "mip_filter must be one of"),
+        ({"filter_mode": "anisotropic", "max_anisotropy": 0}, ValueError, "max_anisotropy must be .* 1 to 1024, got 0"),
+        (
+            {"filter_mode": "anisotropic", "max_anisotropy": 2.0},
+            TypeError,
+            "max_anisotropy must be an integer.*got 2.0",
+        ),
     ],
 )
 def test_errors(change, error, match):
     args = arguments("cpu", "wrap") | change
     with pytest.raises(error, match=match):
         glraster.texture(**args)
+
+
+@pytest.mark.parametrize("textures", [0, 1])
+@pytest.mark.parametrize("boundary", BOUNDARY_MODES)
+@pytest.mark.parametrize("mode", ["nearest", "linear", *MIPMAP_MODES])
+@pytest.mark.parametrize("empty", ["N", "H", "W", "C"])
+def test_empty_inputs(device, textures, boundary, mode, empty):
+    N, H, W, C = (0 if name == empty else size for name, size in {"N": 2, "H": 3, "W": 4, "C": 2}.items())
+    if textures == 0 and N > 0:
+        pytest.raises(ValueError, glraster.texture, torch.rand(0, 4, 4, 1), torch.rand(2, 1, 1, 2))
+        return
+    D, faces = (3, (6,)) if boundary == "cube" else (2, ())
+    tex = torch.rand(textures, *faces, 4, 4, C, device=device, requires_grad=True)
+    uv = torch.rand(N, H, W, D, device=device, requires_grad=True)
+    uv_da = torch.rand(N, H, W, 2 * D, device=device, requires_grad=True)
+    out = glraster.texture(tex, uv, uv_da, filter_mode=mode, boundary_mode=boundary)
+    assert out.shape == (N, H, W, C)
+    out.sum().backward()
+    assert tex.grad.shape == tex.shape and not tex.grad.any()
+
+
+def test_integers_of_numpy(device):
+    tex, uv = torch.rand(1, 8, 8, 2, device=device), torch.rand(1, 3, 3, 2, device=device)
+    uv_da = torch.rand(1, 3, 3, 4, device=device)
+    limits = {"max_anisotropy": 4, "max_mip_level": 2}
+    expected = glraster.texture(tex, uv, uv_da, filter_mode="anisotropic", **limits)
+    limits = {name: np.int64(limit) for name, limit in limits.items()}
+    assert torch.equal(glraster.texture(tex, uv, uv_da, filter_mode="anisotropic", **limits), expected)
+
+
+def test_mip_stacks_are_shown_in_a_line(device):
+    stack = glraster.texture_construct_mip(torch.rand(2, 4, 8, 3, device=device))
+    assert repr(stack) == "MipStack([[2, 2, 4, 3], [2, 1, 2, 3], [2, 1, 1, 3]] of tex [2, 4, 8, 3], mip_filter='box')"
 
 
 def test_more_elements_than_32_bits_count(tmp_path):

@@ -12,26 +12,30 @@ enum class Facing : int32_t { kClockwise = -1, kEdgeOn = 0, kCounterClockwise = 
 
 GLR_FUNC bool can_be_seen(Facing facing) { return facing == Facing::kClockwise || facing == Facing::kCounterClockwise; }
 
-constexpr double kCornerRounding = 1. / (1 << 22);                  // 4 roundings of a float32, by a corner's largest
-constexpr double kDeterminantRounding = 1. / (int64_t(1) << 49);    // 16 roundings of a double, by the products' sum
-constexpr double kSplitter = 134217729., kSmallestSafe = 0x1p-700;  // 2^27 + 1
+constexpr double kCornerRounding = 1. / (1 << 22);            // of coordinates: 4 roundings of a float32
+constexpr double kProductRounding = 1. / (int64_t(1) << 49);  // of a determinant, by its products: 16 of a float64
+constexpr double kSplitter = 134217729.;                      // 2^27 + 1
+constexpr double kSmallestSafe = 0x1p-700;                    // products of three such numbers do not underflow
 
 struct Determinant {
   double value, noise;  // noise: what rounding the corners' coordinates, and this computation, may have made
   GLR_MEMBER bool is_certain() const { return fabs(value) > noise && noise > kSmallestSafe; }
 };
 
+// det(a, b, c) of the corners' coordinates; c is w. A matrix product rounds a and b by the largest coordinate. Products
+// of two float32 numbers are exact: what this computation rounds is then far below what the corners do.
+template <class T>
 GLR_FUNC Determinant determinant(const double* a, const double* b, const double* c) {
   double value = 0, corners = 0, products = 0;
   for (int i = 0; i < 3; ++i) {
     const int j = i == 2 ? 0 : i + 1, k = i == 0 ? 2 : i - 1;
-    const double ab = a[j] * b[k], ba = a[k] * b[j];
-    const double by_a = fabs(b[j] * c[k] - b[k] * c[j]), by_b = fabs(c[j] * a[k] - c[k] * a[j]);
-    value += c[i] * (ab - ba);
-    corners += max(fabs(a[i]), max(fabs(b[i]), fabs(c[i]))) * (by_a + by_b + fabs(ab - ba));
-    products += fabs(c[i]) * (fabs(ab) + fabs(ba));
+    const double ab = a[j] * b[k], ba = a[k] * b[j], term = c[i] * (ab - ba);
+    const double by_a = fabs(c[k] * b[j] - c[j] * b[k]), by_b = fabs(a[k] * c[j] - a[j] * c[k]);
+    value += term;
+    corners += max(fabs(a[i]), max(fabs(b[i]), fabs(c[i]))) * (by_a + by_b) + fabs(term);
+    if (sizeof(T) == 8) products += fabs(c[i]) * (fabs(ab) + fabs(ba));
   }
-  return {value, kCornerRounding * corners + kDeterminantRounding * products};
+  return {value, kCornerRounding * corners + kProductRounding * products};
 }
 
 // A sum of doubles without rounding: parts that do not overlap, in ascending order of magnitude.
@@ -91,17 +95,24 @@ GLR_FUNC int determinant_sign(const double* a_in, const double* b_in, const doub
   return sum.sign();
 }
 
+struct CornerCoordinates {
+  double x[3], y[3], z[3], w[3];
+};
+
 // For triangles that have an area by no clear margin.
-GLR_RARE Facing uncertain_facing(const double* x, const double* y, const double* z, const double* w) {
-  const int sign = determinant_sign(x, y, w);
+template <class T>
+GLR_RARE Facing uncertain_facing(CornerCoordinates c) {
+  const int sign = determinant_sign(c.x, c.y, c.w);
   if (sign == 0) return Facing::kNoArea;
-  const bool face = determinant(x, z, w).is_certain() || determinant(y, z, w).is_certain();
+  const bool face = determinant<T>(c.x, c.z, c.w).is_certain() || determinant<T>(c.y, c.z, c.w).is_certain();
   return face ? Facing::kEdgeOn : sign > 0 ? Facing::kCounterClockwise : Facing::kClockwise;
 }
 
-// Of three finite corners.
+// Of three finite corners, whose coordinates come from numbers of type T.
+template <class T>
 GLR_FUNC Facing facing_of(const double* x, const double* y, const double* z, const double* w) {
-  const Determinant det = determinant(x, y, w);
-  if (!det.is_certain()) return uncertain_facing(x, y, z, w);
-  return det.value > 0 ? Facing::kCounterClockwise : Facing::kClockwise;
+  const Determinant det = determinant<T>(x, y, w);
+  if (det.is_certain()) return det.value > 0 ? Facing::kCounterClockwise : Facing::kClockwise;
+  // A copy, so that the caller's numbers may stay in registers.
+  return uncertain_facing<T>({{x[0], x[1], x[2]}, {y[0], y[1], y[2]}, {z[0], z[1], z[2]}, {w[0], w[1], w[2]}});
 }

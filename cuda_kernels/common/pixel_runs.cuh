@@ -30,10 +30,9 @@ using RunSum = double;
 
 #ifdef GLR_WARP_SIZE
 
-#define GLR_FOR_EACH_RUN(run, num_rows, W, triangle_at)                                                        \
-  GLR_FOR_EACH(glr_pixel_, int64_t(num_rows) * (W))                                                            \
-  for (PixelRun run{glr_pixel_ / (W), glr_pixel_, glr_pixel_ + 1, triangle_at(glr_pixel_)}, *glr_once_ = &run; \
-       glr_once_; glr_once_ = nullptr)
+#define GLR_FOR_EACH_RUN(run, num_rows, W, triangle_at) \
+  GLR_FOR_EACH(glr_pixel_, int64_t(num_rows) * (W))     \
+  if (const PixelRun run{glr_pixel_ / (W), glr_pixel_, glr_pixel_ + 1, triangle_at(glr_pixel_)}; true)
 
 #else
 

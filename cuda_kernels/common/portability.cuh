@@ -61,10 +61,10 @@ GLR_FUNC void atomic_add(T* target, T value) {
 
 #include "order_free_sums.cuh"
 
-#define GLR_ENTRY(entry, Params, kernel)                                               \
+#define GLR_ENTRY(entry, Params, kernel)                                       \
   extern "C" __global__ void entry(const Params p, const OrderFreeSums sums) { \
-    publish(sums);                                                                     \
-    kernel(p);                                                                         \
+    publish(sums);                                                             \
+    kernel(p);                                                                 \
   }
 
 template <class T>
@@ -118,15 +118,15 @@ using std::sqrt;
 #define GLR_FUNC static inline __attribute__((always_inline))
 #define GLR_MEMBER inline __attribute__((always_inline))
 #define GLR_STEP static __attribute__((noinline))  // work worth a call: compiled once, not into each of its callers
-#define GLR_RARE GLR_STEP                          // work that hardly ever comes: a call on either target
+#define GLR_RARE static __attribute__((noinline, cold))  // work that hardly ever comes: a call on either target
 #define GLR_KERNEL static void
 #define GLR_UNROLL(n) GLR_PRAGMA(GCC unroll n)
 #define GLR_VECTOR
 #define GLR_HOST_ENTRY extern "C" __attribute__((visibility("default")))
-#define GLR_ENTRY(entry, Params, kernel)                                                       \
+#define GLR_ENTRY(entry, Params, kernel)                                                           \
   extern "C" __attribute__((visibility("default"))) void entry(const Params* p, int32_t threads) { \
-    HostThreads scope(threads);                                                                \
-    kernel(*p);                                                                                \
+    HostThreads scope(threads);                                                                    \
+    kernel(*p);                                                                                    \
   }
 #define GLR_FOR_EACH(i, n)                                       \
   const int64_t glr_end_ = (n), glr_chunk_ = chunk_of(glr_end_); \
@@ -204,9 +204,9 @@ GLR_FUNC float float_from_bits(int32_t bits) {
 #define GLR_EXPORT(kernel, Params)
 #define GLR_EXPORT_UNTYPED(kernel, Params)
 #else
-#define GLR_EXPORT(kernel, Params)                                                                             \
+#define GLR_EXPORT(kernel, Params)                                                                              \
   static_assert(sizeof(Params<float>) == sizeof(Params<double>), "the launcher lays both out in the same way"); \
-  GLR_ENTRY(kernel##_f32, Params<float>, kernel<float>)                                                        \
+  GLR_ENTRY(kernel##_f32, Params<float>, kernel<float>)                                                         \
   GLR_ENTRY(kernel##_f64, Params<double>, kernel<double>)
 #define GLR_EXPORT_UNTYPED(kernel, Params) GLR_ENTRY(kernel##_entry, Params, kernel)
 #endif

@@ -98,18 +98,17 @@ class EmulatedGpu:
         self._random = random.Random(seed)
         self.launched: list[str] = []
 
-    def launch(self, name, suffix, count, parameters, constants=(), sums=None) -> None:
+    def launch(self, kernel: compiler.Kernel, count: int, parameters: bytes, sums=None) -> None:
         """As `Gpu.launch`, on one thread of the CPU, until the kernel has ended."""
-        structs = (parameters,) if sums is None else (parameters, sums)
-        content = b"".join(map(bytes, structs))  # sizes are multiples of 8, as are the offsets of parameters
+        content = parameters + (b"" if sums is None else bytes(sums))  # sizes and offsets are multiples of 8
         variant = "plain" if sums is None else "deterministic"
-        if name.startswith("texture_") and ("TEXTURE_CHANNELS", 4) in constants and sums is None:
+        if kernel.file.stem == "texture" and ("TEXTURE_CHANNELS", 4) in kernel.constants and sums is None:
             variant = "channels4"
-        entry = getattr(self._kernels[variant], f"{name}_{suffix}")
+        entry = getattr(self._kernels[variant], kernel.entry)
         function = ctypes.cast(entry, ctypes.c_void_p)
         grid = min(-(-count // 64), 8)
         self._emulate(function, content, len(content), grid, 64, self._random.getrandbits(64))
-        self.launched.append(name)
+        self.launched.append(kernel.name)
 
 
 def run_python(script: str, **variables: str) -> subprocess.CompletedProcess:

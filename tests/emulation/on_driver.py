@@ -17,11 +17,12 @@ import torch
 from scenes import soup, sphere
 
 import glraster
-from glraster.cuda_kernels import compiler, cuda, launcher
-from glraster.interpolate import InterpolateParams
+from glraster.cuda_kernels import compiler, cuda
+from glraster.interpolate import KERNELS
 
 STREAM = 0x7EA4  # stands for the handle of PyTorch's current stream
 DRIVER = ctypes.CDLL("libcuda.so.1")
+KERNEL = compiler.Kernel(KERNELS.source.file, "interpolate_fwd", "_f32", KERNELS.source.struct)
 
 
 class PlainNvcc:
@@ -60,26 +61,27 @@ def launched() -> list[Launch]:
     return list(every[: DRIVER.emulated_launches(every, ctypes.c_size_t(len(every)))])
 
 
-def interpolate_params() -> tuple[InterpolateParams, list[torch.Tensor]]:
+def interpolate_params() -> tuple[bytes, list[torch.Tensor]]:
     """A forward pass over 3 x 5 pixels, and the tensors to keep."""
     attr, rast = torch.rand((4, 2)), torch.rand((1, 3, 5, 4))
     rast[..., 3] = torch.randint(0, 3, (1, 3, 5))
     tri, out = torch.randint(0, 4, (2, 3), dtype=torch.int32), torch.zeros((1, 3, 5, 2))
-    tensors = {"attr": attr, "rast": rast, "tri": tri, "out": out}
-    sizes = {"N": 1, "H": 3, "W": 5, "V": 4, "A": 2, "num_triangles": 2}
-    return InterpolateParams(**{n: t.data_ptr() for n, t in tensors.items()}, **sizes), list(tensors.values())
+    fields = {"attr": attr, "rast": rast, "tri": tri, "out": out, "N": 1, "H": 3, "W": 5, "V": 4, "A": 2}
+    fields |= {"num_triangles": 2, "num_diff_attrs": 0, "attr_stride": 0}
+    parameters, tensors, _ = KERNELS._pack(KERNELS._plan(tuple(fields)).places, fields.values())
+    return parameters, tensors
 
 
 def launches() -> None:
     """What reaches the driver is what the host library would have read, in PyTorch's context and stream."""
     params, (attr, rast, tri, out) = interpolate_params()
-    cuda.run_on_cuda("interpolate_fwd", "f32", params, 15, torch.device("cuda", 0), (), ())
+    cuda.run_on_cuda(KERNEL, params, 15, torch.device("cuda", 0), [])
     (launch,) = launched()
-    assert launch.content == bytes(params)
+    assert launch.content == params
     assert (launch.stream, launch.context, launch.block, launch.grid) == (STREAM, 0x1000, 128, 1)
     assert torch.equal(out, glraster.interpolate(attr, rast, tri)[0])
     # A GPU of two multiprocessors gets 128 blocks at most; threads stride over the rest.
-    cuda.run_on_cuda("interpolate_fwd", "f32", params, 10**9, torch.device("cuda", 0), (), ())
+    cuda.run_on_cuda(KERNEL, params, 10**9, torch.device("cuda", 0), [])
     assert launched()[1].grid == 128
 
 
@@ -90,7 +92,7 @@ def threads_without_context() -> None:
     def run() -> None:
         try:
             params, (attr, rast, tri, out) = interpolate_params()
-            cuda.run_on_cuda("interpolate_fwd", "f32", params, 15, torch.device("cuda", 0), (), ())
+            cuda.run_on_cuda(KERNEL, params, 15, torch.device("cuda", 0), [])
             assert torch.equal(out, glraster.interpolate(attr, rast, tri)[0])
         except BaseException as error:
             failures.append(error)
@@ -108,12 +110,12 @@ def capture() -> None:
     """The first use of a kernel while a graph is captured: loading is allowed, and the mode is put back."""
     DRIVER.emulated_capture(1)
     params, _ = interpolate_params()
-    cuda.run_on_cuda("interpolate_fwd", "f32", params, 15, torch.device("cuda", 0), (), ())
+    cuda.run_on_cuda(KERNEL, params, 15, torch.device("cuda", 0), [])
     assert len(launched()) == 1
     driver = cuda.cuda_driver()
     gpu = cuda.gpu(0)
     with gpu:
-        image = compiler.compile_kernel(compiler.Kernel("interpolate_fwd", "f32", "InterpolateParams"), 80, 13)
+        image = compiler.compile_kernel(KERNEL, 80, 13)
         assert driver.cuModuleLoadData(image)[0] == driver.CUresult.CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED
 
 
@@ -121,21 +123,21 @@ def errors() -> None:
     """A failing call names itself, leaves no context behind and does no lasting harm."""
     gpu = cuda.gpu(0)
     params, _ = interpolate_params()
-    gpu.launch("interpolate_fwd", "f32", 15, params)
+    gpu.launch(KERNEL, 15, params)
     gpu._max_blocks = 0  # the driver refuses an empty grid
     try:
-        gpu.launch("interpolate_fwd", "f32", 15, params)
+        gpu.launch(KERNEL, 15, params)
         raise AssertionError("no error")
     except cuda.CudaError as error:
         assert str(error).startswith("launching interpolate_fwd_f32 failed: CUDA_ERROR_INVALID_VALUE"), error
     gpu._max_blocks = 1
-    gpu.launch("interpolate_fwd", "f32", 15, params)
+    gpu.launch(KERNEL, 15, params)
     driver = cuda.cuda_driver()
     assert not int(driver.cuCtxGetCurrent()[1])
     driver.cuCtxPushCurrent(0x2000)  # another library's
     DRIVER.emulated_refuse_contexts(1)
     try:
-        gpu.launch("interpolate_fwd", "f32", 15, params)
+        gpu.launch(KERNEL, 15, params)
         raise AssertionError("no error")
     except cuda.CudaError as error:
         assert str(error).startswith("cuCtxPushCurrent failed: CUDA_ERROR_INVALID_CONTEXT"), error
@@ -154,15 +156,12 @@ def render() -> None:
         image.square().sum().backward()
         return [rast.detach(), rast_db.detach(), image.detach(), pos.grad, attr.grad]
 
-    def on_cuda(kernel, params, count, dtype, device, adds_to=(), constants=(), most_additions=64):
-        if count:
-            arguments = torch.device("cuda", 0), adds_to, constants, most_additions
-            cuda.run_on_cuda(kernel, launcher._SUFFIX[dtype], params, count, *arguments)
-
     expected = results()
     for name, module in list(sys.modules.items()):
-        if name.startswith("glraster.") and module is not launcher and hasattr(module, "launch"):
-            module.launch = on_cuda
+        if name.startswith("glraster.") and hasattr(module, "runs_on_gpu"):
+            module.runs_on_gpu = lambda device: True
+    first = cuda.gpu(0)
+    cuda.gpu = lambda index: first
     for deterministic in (False, True):
         torch.use_deterministic_algorithms(deterministic)
         for index, (a, b) in enumerate(zip(results(), expected, strict=True)):

@@ -142,7 +142,7 @@ def _exact_determinant_sign(matrix: list[list[float]]) -> int:
 
 
 def barycentrics(
-    pos: Tensor, tri: Tensor, ids: Tensor, resolution: tuple[int, int], backward: str = "documented"
+    pos: Tensor, tri: Tensor, ids: Tensor, resolution: tuple[int, int], backward: str = "documented", guard: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     """Computes (rast, rast_db) from triangle ids and unclipped positions.
 
@@ -153,6 +153,7 @@ def barycentrics(
         resolution: (height, width).
         backward: 'documented': the clamps of u and v are not differentiated; 'exact': the derivative of the forward
             formula as it stands.
+        guard: added to the magnitude of S in the documented backward pass, as it was when the golden data was recorded.
 
     Returns:
         rast [N, H, W, 4] = (u, v, z/w, id + 1) and rast_db [N, H, W, 4] = (du/dX, du/dY, dv/dX, dv/dY), float64,
@@ -168,7 +169,7 @@ def barycentrics(
 
     uv, uv_db = _uv_and_derivatives(corners, row, column, resolution)
     if backward == "documented":
-        uv_bwd, uv_db_bwd = _uv_and_derivatives(corners, row, column, resolution, free_clamps=True)
+        uv_bwd, uv_db_bwd = _uv_and_derivatives(corners, row, column, resolution, guard)
         uv, uv_db = _with_gradient_of(uv, uv_bwd), _with_gradient_of(uv_db, uv_db_bwd)
 
     a = _edge_functions(corners, row, column, resolution)[0].detach()
@@ -213,18 +214,19 @@ def _edge_functions(
 
 
 def _uv_and_derivatives(
-    corners: Tensor, row: Tensor, column: Tensor, resolution: tuple[int, int], free_clamps: bool = False
+    corners: Tensor, row: Tensor, column: Tensor, resolution: tuple[int, int], guard: float | None = None
 ) -> tuple[Tensor, Tensor]:
-    """(u, v) [P, 2] and (du/dX, du/dY, dv/dX, dv/dY) [P, 4]; free_clamps: not differentiated."""
+    """(u, v) [P, 2] and (du/dX, du/dY, dv/dX, dv/dY) [P, 4]; guard: added to |S|, clamps not differentiated."""
     height, width = resolution
     a, a_fx, a_fy = _edge_functions(corners, row, column, resolution)
     total = a.sum(-1, keepdim=True)
-    uv = a[:, :2] / total
+    divisor = total if guard is None else total + torch.full_like(total, guard).copysign(total).detach()
+    uv = a[:, :2] / divisor
     clamped = uv.clamp(0, 1)
     clamped = clamped / clamped.sum(-1, keepdim=True).clamp(min=1)
-    uv = _with_gradient_of(clamped, uv) if free_clamps else clamped
-    by_x = 2 / width * (a_fx[:, :2] - uv * a_fx.sum(-1, keepdim=True)) / total
-    by_y = 2 / height * (a_fy[:, :2] - uv * a_fy.sum(-1, keepdim=True)) / total
+    uv = _with_gradient_of(clamped, uv) if guard is not None else clamped
+    by_x = 2 / width * (a_fx[:, :2] - uv * a_fx.sum(-1, keepdim=True)) / divisor
+    by_y = 2 / height * (a_fy[:, :2] - uv * a_fy.sum(-1, keepdim=True)) / divisor
     return uv, torch.stack([by_x, by_y], dim=-1).flatten(-2)
 
 
