@@ -271,19 +271,20 @@ GLR_FUNC EdgeTerms edge_terms_jvp(const Corners& c, const EdgeTerms& e, const Co
 
 // d (u, v, rast_db) along the tangent t of the edge terms: barycentrics_run_bwd transposed, its guard of S included.
 template <class T>
-GLR_FUNC void barycentrics_run_jvp(const BarycentricsParams<T>& p, const PixelRun& run, const RunSamples& samples,
-                                   const EdgeTerms& e, const EdgeTerms& t, double noise) {
+GLR_FUNC void barycentrics_run_jvp(const BarycentricsParams<T>& p, const PixelRun& run, const EdgeTerms& e,
+                                   const EdgeTerms& t, double noise, double step_x, double step_y) {
+  const int32_t count = int32_t(run.end - run.begin);
   T* rast = p.tangent_rast + run.begin * 4;
   T* rast_db = p.tangent_rast_db ? p.tangent_rast_db + run.begin * 4 : nullptr;
-  for (int32_t i = 0; i < samples.count; ++i) {
-    const double x = samples.step_x * i, s = e.S + e.Sx * x, far = max(fabs(s), noise);
+  for (int32_t i = 0; i < count; ++i) {
+    const double x = step_x * i, s = e.S + e.Sx * x, far = max(fabs(s), noise);
     const double inverse_s = far > kSmallestS ? (s < 0 ? -1. : 1.) / far : 0.;
     const double u = (e.a[0] + e.ax[0] * x) * inverse_s, v = (e.a[1] + e.ax[1] * x) * inverse_s;
     const double ts = t.S + t.Sx * x;
     const double tu = inverse_s * (t.a[0] + t.ax[0] * x - u * ts), tv = inverse_s * (t.a[1] + t.ax[1] * x - v * ts);
     store4(rast + i * 4, {T(tu), T(tv), T(0), T(0)});
     if (!rast_db) continue;
-    const double to_x = samples.step_x * inverse_s, to_y = samples.step_y * inverse_s, change = inverse_s * ts;
+    const double to_x = step_x * inverse_s, to_y = step_y * inverse_s, change = inverse_s * ts;
     store4(rast_db + i * 4, {T(to_x * (t.ax[0] - tu * e.Sx - u * t.Sx - change * (e.ax[0] - u * e.Sx))),
                              T(to_y * (t.ay[0] - tu * e.Sy - u * t.Sy - change * (e.ay[0] - u * e.Sy))),
                              T(to_x * (t.ax[1] - tv * e.Sx - v * t.Sx - change * (e.ax[1] - v * e.Sx))),
@@ -294,15 +295,15 @@ GLR_FUNC void barycentrics_run_jvp(const BarycentricsParams<T>& p, const PixelRu
 template <class T>
 GLR_KERNEL barycentrics_jvp(const BarycentricsParams<T>& p) {
   const VisibleTriangle triangle_at{p.ids, p.id_stride};
+  const SampleAxis x_axis(p.W), y_axis(p.H);
   GLR_FOR_EACH_RUN(run, p.N * p.H, p.W, triangle_at) {
     VertexIndices t;
     if (load_triangle(p.tri, p.num_triangles, p.V, run.triangle, &t)) {
       const int64_t image = run.row / p.H * p.pos_stride;
       const Corners c = load_corners(p.pos + image, t), tangent = load_corners(p.tangent_pos + image, t);
-      const RunSamples samples = samples_of(run, p.H, p.W);
-      const EdgeTerms e = edge_terms(c, samples.fx, samples.fy);
-      const EdgeTerms along = edge_terms_jvp(c, e, tangent, samples.fx, samples.fy);
-      barycentrics_run_jvp(p, run, samples, e, along, noise_of_S<T>(c));
+      const double fx = x_axis(run.begin - run.row * p.W), fy = y_axis(run.row % p.H);
+      const EdgeTerms e = edge_terms(c, fx, fy), along = edge_terms_jvp(c, e, tangent, fx, fy);
+      barycentrics_run_jvp(p, run, e, along, noise_of_S<T>(c), x_axis.step, y_axis.step);
       continue;
     }
     for (int64_t i = run.begin; i < run.end; ++i) store4(p.tangent_rast + i * 4, {0, 0, 0, 0});

@@ -49,7 +49,8 @@ def antialias(
             that differ in nothing but, say, their texture coordinates must be one vertex here, or every seam counts as
             a silhouette (see `interpolate` for giving them coordinates of their own).
         topology_hash: `antialias_construct_topology_hash(tri)`, to save the time where `tri` stays the same.
-        pos_gradient_boost: factor of the gradient that reaches `pos`.
+        pos_gradient_boost: factor of the gradient that reaches `pos`, and, in forward mode, of what comes from its
+            tangent: the two modes stay each other's transpose.
 
     Returns:
         [N, H, W, C]. Contributions add up, so values may leave the range of `color`.

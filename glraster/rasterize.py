@@ -61,7 +61,7 @@ def rasterize(
             `output_db=False`.
 
     Gradients reach x, y and w of `pos`, from u, v and (with `grad_db`) `rast_db`; none flows through coverage, depth or
-    id. See `antialias` for gradients of visibility.
+    id. See `antialias` for gradients of visibility. Forward-mode tangents flow where gradients do, the other way.
 
     Raises:
         TypeError: wrong type or dtype.
