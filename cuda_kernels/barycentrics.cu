@@ -73,24 +73,21 @@ struct SampleAxis {
   GLR_MEMBER double operator()(int64_t pixel) const { return double(2 * pixel + 1 - size) * inverse_size; }
 };
 
-// z/w along a run: at its first sample, and its change from one to the next.
-struct RunDepth {
+// z/w along a row: at its first sample, and its change from one to the next.
+struct RowDepth {
   double first, step;
-  DepthLimits limits;
+  DepthLimits limits;  // for samples `begin` to `end`
 };
 
-GLR_FUNC RunDepth depth_along(const Corners& c, const EdgeTerms& e, double step_x, int32_t count) {
-  const double to_last = step_x * (count - 1);
+GLR_FUNC RowDepth depth_along(const Corners& c, const EdgeTerms& e, double step_x, int32_t begin, int32_t end) {
   double z = 0, zx = 0, w = 0;
-  bool any_positive = false, any_negative = false;
-  for (int i = 0; i < 3; ++i) {
-    z += e.a[i] * c.z[i], zx += e.ax[i] * c.z[i], w += e.a[i] * c.w[i];
-    const double last = e.a[i] + e.ax[i] * to_last;
-    any_positive |= e.a[i] > 0 || last > 0, any_negative |= e.a[i] < 0 || last < 0;
-  }
+  for (int i = 0; i < 3; ++i) z += e.a[i] * c.z[i], zx += e.ax[i] * c.z[i], w += e.a[i] * c.w[i];
+  bool beside = false;  // the triangle lies a sample, which the grid of snapped corners has made its own
+  for (int i = 0; i < 3; ++i)
+    beside |= (e.a[i] + e.ax[i] * step_x * begin) * w < 0 || (e.a[i] + e.ax[i] * step_x * (end - 1)) * w < 0;
   const double inverse_w = w != 0 ? 1. / w : 0.;
-  RunDepth depth = {z * inverse_w, zx * inverse_w * step_x, {-1., 1.}};
-  if (any_positive && any_negative) {  // a sample beside the triangle, which the grid of snapped corners has made
+  RowDepth depth = {z * inverse_w, zx * inverse_w * step_x, {-1., 1.}};
+  if (beside) {
     const DepthLimits limits = depth_limits(c.z, c.w);
     depth.limits = {max(limits.nearest, -1.), min(limits.farthest, 1.)};
   }
@@ -108,17 +105,18 @@ template <class T>
 GLR_FUNC void barycentrics_run(const BarycentricsParams<T>& p, const PixelRun& run, const VertexIndices& t,
                                const SampleAxis& x_axis, const SampleAxis& y_axis) {
   const Corners c = load_corners(p.pos + run.row / p.H * p.pos_stride, t);
-  const int32_t count = int32_t(run.end - run.begin);
-  const EdgeTerms e = edge_terms(c, x_axis(run.begin - run.row * p.W), y_axis(run.row % p.H));
-  const RunDepth depth = depth_along(c, e, x_axis.step, count);
+  // From the row's first sample on, so that a pixel's numbers do not depend on where its run begins.
+  const int32_t begin = int32_t(run.begin - run.row * p.W), end = int32_t(run.end - run.row * p.W);
+  const EdgeTerms e = edge_terms(c, x_axis(0), y_axis(run.row % p.H));
+  const RowDepth depth = depth_along(c, e, x_axis.step, begin, end);
   const double a0 = e.a[0], a1 = e.a[1], S = e.S;
   const double a0_step = e.ax[0] * x_axis.step, a1_step = e.ax[1] * x_axis.step, S_step = e.Sx * x_axis.step;
   const double a0y_step = e.ay[0] * y_axis.step, a1y_step = e.ay[1] * y_axis.step, Sy_step = e.Sy * y_axis.step;
   T id;
   encode_triangle(run.triangle, &id);
-  T* rast = p.rast + run.begin * 4;
-  T* rast_db = p.rast_db ? p.rast_db + run.begin * 4 : nullptr;
-  for (int32_t i = 0; i < count; ++i) {
+  T* rast = p.rast + run.row * p.W * 4;
+  T* rast_db = p.rast_db ? p.rast_db + run.row * p.W * 4 : nullptr;
+  for (int32_t i = begin; i < end; ++i) {
     const double s = S + S_step * i, inverse_s = s != 0 ? 1. / s : 0.;
     const double free_u = clamp((a0 + a0_step * i) * inverse_s, 0., 1.);
     const double free_v = clamp((a1 + a1_step * i) * inverse_s, 0., 1.);

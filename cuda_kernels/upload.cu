@@ -5,12 +5,12 @@
 constexpr int kMostValues = 256;  // all parameters of a kernel fit into 4 KiB
 
 struct UploadParams {
-  int64_t* out;  // [count]
+  int64_t* out;  // [num_values]
   int64_t value[kMostValues];
-  int64_t count;
+  int64_t num_values;
 };
 
 GLR_KERNEL upload_integers(const UploadParams& p) {
-  GLR_FOR_EACH(i, p.count) { p.out[i] = p.value[i]; }
+  GLR_FOR_EACH(i, p.num_values) { p.out[i] = p.value[i]; }
 }
 GLR_EXPORT_UNTYPED(upload_integers, UploadParams)

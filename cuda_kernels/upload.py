@@ -28,4 +28,4 @@ def upload(numbers: torch.Tensor, out: torch.Tensor) -> None:
     values, begin = numbers.flatten().tolist(), out.flatten()
     for start in range(0, len(values), _MOST_VALUES):
         part = values[start : start + _MOST_VALUES]
-        UPLOAD.launch("upload_integers", len(part), out=begin[start:], value=part, count=len(part))
+        UPLOAD.launch("upload_integers", len(part), out=begin[start:], value=part, num_values=len(part))

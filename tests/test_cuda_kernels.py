@@ -148,7 +148,7 @@ def test_order_changes_sums_but_not_results(on_emulated_gpu):
     scene, found = soup(3, 2, 40), []
     for seed in range(4):
         on_emulated_gpu(seed)
-        found.append(render(*scene, (24, 40)))
+        found.append(render(*scene, (24, 40), torch.float64))
     for other in found[1:]:
         assert_agree(other, found[0])
     assert any(not torch.equal(other["grad_pos"], found[0]["grad_pos"]) for other in found[1:])
@@ -247,7 +247,7 @@ def test_sizes_of_structs():
 @pytest.mark.parametrize("request_deterministic", [False, True], ids=["atomic", "deterministic"])
 def test_small_textures_are_summed_in_double(on_emulated_gpu, filter_mode, request_deterministic):
     """Many pixels of unlike size on few texels: running sums of float32 would lose the small ones."""
-    size, gradients = (1, 40, 50), torch.full((1, 40, 50, 4), 1e-8)
+    size, gradients = (1, 80, 70), torch.full((1, 80, 70, 4), 1e-8)
     gradients[:, 0, 0] = 1.0
     tex, bias = torch.zeros((1, 2, 2, 4), requires_grad=True), torch.full(size, 0.5)
     on_emulated_gpu()
@@ -260,4 +260,4 @@ def test_small_textures_are_summed_in_double(on_emulated_gpu, filter_mode, reque
     finally:
         torch.use_deterministic_algorithms(False)
     found = tex.grad.double().sum((0, 1, 2)) - 1
-    torch.testing.assert_close(found, torch.full((4,), 1999e-8, dtype=torch.float64), rtol=0, atol=2e-7)
+    torch.testing.assert_close(found, torch.full((4,), 5599e-8, dtype=torch.float64), rtol=0, atol=2e-7)

@@ -11,7 +11,9 @@ from .rasterize import decode_id
 Edges = dict[tuple[int, int], list[int]]
 
 
-def antialias(color: Tensor, rast: Tensor, pos: Tensor, tri: Tensor, pos_gradient_boost: float = 1.0) -> Tensor:
+def antialias(
+    color: Tensor, rast: Tensor, pos: Tensor, tri: Tensor, pos_gradient_boost: float = 1.0, lengthened: float = 0.0
+) -> Tensor:
     """Blends pixel colours over silhouette edges.
 
     Args:
@@ -20,6 +22,7 @@ def antialias(color: Tensor, rast: Tensor, pos: Tensor, tri: Tensor, pos_gradien
         pos: clip-space positions, [V, 4] or [N, V, 4].
         tri: vertex indices, integer [T, 3].
         pos_gradient_boost: factor on the gradient of pos.
+        lengthened: by how much the backward pass takes every edge for longer: 1e-3 in recorded results.
 
     Returns:
         float64 [N, H, W, C]. color receives its true gradient. x, y and w of pos receive the gradient of the blend
@@ -45,7 +48,7 @@ def antialias(color: Tensor, rast: Tensor, pos: Tensor, tri: Tensor, pos_gradien
         own = [torch.where(p0_owns, a, b) for a, b in zip(where0, where1, strict=True)]
         towards = torch.where(p0_owns, 1.0, -1.0).double()
 
-        alpha = _blend_weight(pos, tri.long(), ids[tuple(own)], edges, own, towards, (height, width), vertical)
+        alpha = _blend_weight(pos, tri.long(), ids[tuple(own)], edges, own, towards, (height, width), vertical, lengthened)
         step = alpha[:, None] * (color[where1] - color[where0])
         target = [torch.where(alpha > 0, a, b) for a, b in zip(where0, where1, strict=True)]
         out = out.index_put(tuple(target), step, accumulate=True)
@@ -80,6 +83,7 @@ def _blend_weight(
     towards: Tensor,
     resolution: tuple[int, int],
     vertical: bool,
+    lengthened: float,
 ) -> Tensor:
     """alpha of P pixel pairs, [P], zero where nothing blends.
 
@@ -108,7 +112,7 @@ def _blend_weight(
     side_own, side_other = (_side(start, end, _project(_in_front(a, b, q))) for q in (corners, others))
     silhouette = (beyond < 0) | (side_own * side_other > 0)
 
-    distance = towards[:, None] * _crossing(start, end)
+    distance = towards[:, None] * _crossing(start, end, lengthened)
     farthest, edge = torch.where(counts, distance.detach(), -torch.inf).max(dim=1, keepdim=True)
     delta = (end - start).detach().abs()
     used = counts & silhouette & (delta[..., 1] >= delta[..., 0])
@@ -165,10 +169,11 @@ def _side(start: Tensor, end: Tensor, point: Tensor) -> Tensor:
     return along[..., 0] * to[..., 1] - along[..., 1] * to[..., 0]
 
 
-def _crossing(start: Tensor, end: Tensor) -> Tensor:
+def _crossing(start: Tensor, end: Tensor, lengthened: float = 0.0) -> Tensor:
     """Where the line through start and end meets the first axis; the backward pass keeps away from dy = 0."""
     (x0, y0), (x1, y1) = start.unbind(-1), end.unbind(-1)
     numerator, dy = x0 * y1 - x1 * y0, y1 - y0
+    dy = dy + torch.full_like(dy, lengthened).copysign(dy).detach()
     guarded = torch.where(dy.detach().abs() < 1e-3, dy + (1e-3 * torch.ones_like(dy).copysign(dy) - dy).detach(), dy)
-    crossing = numerator / guarded
-    return crossing + (numerator / torch.where(dy == 0, 1.0, dy) - crossing).detach()
+    crossing, length = numerator / guarded, y1 - y0
+    return crossing + (numerator / torch.where(length == 0, 1.0, length) - crossing).detach()
