@@ -49,7 +49,7 @@ def gauss_newton(
     iterations: int = 20,
     damping: float = 1e-3,
     cg_iterations: int = 20,
-    cg_tolerance: float = 1e-2,
+    cg_tolerance: float = 0.1,
     tolerance: float = 1e-6,
     stop: Callable[..., bool] | None = None,
 ) -> GaussNewtonResult:
@@ -68,7 +68,7 @@ def gauss_newton(
         iterations: the most steps to try.
         damping: of the first step, 0 or more, relative to the curvature of the cost along its first gradient.
         cg_iterations: the most of them for one step. The number of parameters suffices, up to rounding.
-        cg_tolerance: conjugate gradients stop where their residual is this much smaller than the gradient.
+        cg_tolerance: conjugate gradients stop where their residual is this fraction of the gradient.
         tolerance: stops where a step promises to lower the cost by less than this fraction of the first one, or is so
             short that the parameters cannot hold it.
         stop: called with the parameters after every step that was taken; the search ends where it returns True.
