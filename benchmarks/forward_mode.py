@@ -4,12 +4,13 @@
 
 The scene of core.py, 2 images. Columns: the forward pass, the tangents alone (what a jvp adds), the backward pass;
 tangents and the whole jvp as ratios to the forward pass. "A frame" is rasterize, interpolate, texture and antialias
-together, its jvp along a tangent of the positions, such as a change of pose. Times are minima, the least disturbed.
+together, its jvp along a tangent of the positions, such as a change of pose. Times are minima of the
+processor's time, over all threads: what else runs on the machine hardly counts.
 """
 
 import argparse
 import math
-from time import perf_counter
+from time import process_time
 
 import torch
 from core import scene
@@ -92,9 +93,9 @@ def minima(found: dict, repeats: int) -> dict[str, dict[str, float]]:
     for _ in range(repeats):
         for name, calls in found.items():
             for kind, run in calls.items():
-                start = perf_counter()
+                start = process_time()
                 run()
-                least[name][kind] = min(least[name][kind], (perf_counter() - start) * 1e3)
+                least[name][kind] = min(least[name][kind], (process_time() - start) * 1e3)
     return least
 
 
@@ -105,7 +106,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    print(f"{N} x {args.size} x {args.size}, {args.threads} threads, milliseconds")
+    print(f"{N} x {args.size} x {args.size}, {args.threads} threads, milliseconds of processor time")
     print(f"{'':34} {'forward':>8} {'tangents':>9} {'backward':>9} {'tangents/fwd':>13} {'jvp/fwd':>8}")
     for name, ms in minima(cases(args.size), args.repeats).items():
         tangents = ms["jvp"] - ms["forward"]
