@@ -10,19 +10,22 @@
 
 template <class T>
 struct AntialiasParams {
-  const T* color;      // [N, H, W, C]
-  const T* rast;       // [N, H, W, 4]
-  const T* pos;        // [N or 1, V, 4] clip space
-  const int32_t* tri;  // [T, 3]
-  uint64_t* edges;     // [capacity], see EdgeTable; made by topology.cu
-  int32_t* opposites;  // [capacity, 2]
-  T* out;              // [N, H, W, C]
-  const T* grad_out;   // [N, H, W, C]
-  T* grad_color;       // [N, H, W, C], null if not wanted
-  double* grad_pos;    // [N or 1, V, 4], zeroed; null if not wanted
+  const T* color;          // [N, H, W, C]
+  const T* rast;           // [N, H, W, 4]
+  const T* pos;            // [N or 1, V, 4] clip space
+  const int32_t* tri;      // [T, 3]
+  uint64_t* edges;         // [capacity], see EdgeTable; made by topology.cu
+  int32_t* opposites;      // [capacity, 2]
+  T* out;                  // [N, H, W, C]
+  const T* grad_out;       // [N, H, W, C]
+  T* grad_color;           // [N, H, W, C], null if not wanted
+  double* grad_pos;        // [N or 1, V, 4], zeroed; null if not wanted
+  const T* tangent_color;  // [N, H, W, C], null if none
+  const T* tangent_pos;    // [N or 1, V, 4], null if none
+  T* tangent_out;          // [N, H, W, C]
   int64_t N, H, W, C, V, num_triangles, capacity;
   int64_t pos_stride;         // elements from one image's positions to the next; 0: shared
-  double pos_gradient_boost;  // factor of grad_pos
+  double pos_gradient_boost;  // factor of d alpha / d pos
 };
 
 template <class T>
@@ -293,14 +296,21 @@ GLR_FUNC void clipped_position_bwd(const AntialiasParams<T>& p, const PixelPair<
   }
 }
 
+// Either: the gradients of x, y, w of the edge's ends.
 template <class T>
-GLR_FUNC void add_position_gradient(const AntialiasParams<T>& p, const PixelPair<T>& pair, const PairBlend<T>& blend,
-                                    T g) {
-  PairVertex<T> grad[2];  // of x, y, w
+GLR_FUNC void edge_position_bwd(const AntialiasParams<T>& p, const PixelPair<T>& pair, const PairBlend<T>& blend, T g,
+                                PairVertex<T> grad[2]) {
   if (is_before_eye(p, pair, blend.a) && is_before_eye(p, pair, blend.b))
     pair_position_bwd(p, pair, blend, g, grad);
   else
     clipped_position_bwd(p, pair, blend, g, grad);
+}
+
+template <class T>
+GLR_FUNC void add_position_gradient(const AntialiasParams<T>& p, const PixelPair<T>& pair, const PairBlend<T>& blend,
+                                    T g) {
+  PairVertex<T> grad[2];  // of x, y, w
+  edge_position_bwd(p, pair, blend, g, grad);
   const int32_t index[2] = {blend.a, blend.b};
   for (int k = 0; k < 2; ++k) {
     double* target = p.grad_pos + pair.image * p.pos_stride + int64_t(index[k]) * 4;
@@ -328,3 +338,37 @@ GLR_KERNEL antialias_bwd(const AntialiasParams<T>& p) {
   }
 }
 GLR_EXPORT(antialias_bwd, AntialiasParams)
+
+// d alpha along the tangent of pos: its gradient is that of two vertices, times their tangents.
+template <class T>
+GLR_FUNC T alpha_jvp(const AntialiasParams<T>& p, const PixelPair<T>& pair, const PairBlend<T>& blend) {
+  if (!p.tangent_pos || fabs(blend.alpha) >= T(0.5)) return T(0);
+  PairVertex<T> grad[2];  // of x, y, w
+  edge_position_bwd(p, pair, blend, T(p.pos_gradient_boost), grad);
+  const int32_t index[2] = {blend.a, blend.b};
+  T sum = T(0);
+  for (int k = 0; k < 2; ++k) {
+    const T* tangent = p.tangent_pos + pair.image * p.pos_stride + int64_t(index[k]) * 4;
+    sum += grad[k].along * tangent[0] + grad[k].across * tangent[1] + grad[k].w * tangent[3];
+  }
+  return sum;
+}
+
+template <class T>
+GLR_KERNEL antialias_jvp(const AntialiasParams<T>& p) {
+  GLR_FOR_EACH_PIXEL(row, x, p.N * p.H, p.W) {
+    const int64_t pixel = row * p.W + x;
+    T* out = p.tangent_out + pixel * p.C;
+    for (int64_t c = 0; c < p.C; ++c) out[c] = p.tangent_color ? p.tangent_color[pixel * p.C + c] : T(0);
+    for_each_blend(p, row, x, [&](const PixelPair<T>& pair, const PairBlend<T>& blend, bool is_p0) {
+      if ((blend.alpha > 0) != is_p0) return;
+      const T tangent_alpha = alpha_jvp(p, pair, blend);
+      const int64_t p0 = pair.p0 * p.C, p1 = pair.p1 * p.C;
+      for (int64_t c = 0; c < p.C; ++c) {
+        out[c] += tangent_alpha * (p.color[p1 + c] - p.color[p0 + c]);
+        if (p.tangent_color) out[c] += blend.alpha * (p.tangent_color[p1 + c] - p.tangent_color[p0 + c]);
+      }
+    });
+  }
+}
+GLR_EXPORT(antialias_jvp, AntialiasParams)

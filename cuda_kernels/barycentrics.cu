@@ -18,6 +18,9 @@ struct BarycentricsParams {
   const T* grad_rast;     // [N, H, W, 4], null if none
   const T* grad_rast_db;  // [N, H, W, 4], null if none
   double* grad_pos;       // [N or 1, V, 4], zeroed
+  const T* tangent_pos;   // [N or 1, V, 4]
+  T* tangent_rast;        // [N, H, W, 4]
+  T* tangent_rast_db;     // [N, H, W, 4], null if not wanted
   int64_t N, H, W, V, num_triangles;
   int64_t id_stride;   // int32 elements from one pixel's id to the next
   int64_t pos_stride;  // elements from one image's positions to the next; 0: shared
@@ -249,3 +252,60 @@ GLR_KERNEL barycentrics_bwd(const BarycentricsParams<T>& p) {
   }
 }
 GLR_EXPORT(barycentrics_bwd, BarycentricsParams)
+
+// d (a, ax, ay, S, Sx, Sy) along a tangent of the corners, by the product rule.
+GLR_FUNC EdgeTerms edge_terms_jvp(const Corners& c, const EdgeTerms& e, const Corners& tangent, double fx, double fy) {
+  EdgeTerms t;
+  for (int i = 0; i < 3; ++i) t.qx[i] = tangent.x[i] - fx * tangent.w[i], t.qy[i] = tangent.y[i] - fy * tangent.w[i];
+  for (int i = 0; i < 3; ++i) {
+    const int j = i == 2 ? 0 : i + 1, k = i == 0 ? 2 : i - 1;
+    t.a[i] = t.qx[j] * e.qy[k] + e.qx[j] * t.qy[k] - t.qy[j] * e.qx[k] - e.qy[j] * t.qx[k];
+    t.ax[i] = tangent.w[k] * e.qy[j] + c.w[k] * t.qy[j] - tangent.w[j] * e.qy[k] - c.w[j] * t.qy[k];
+    t.ay[i] = tangent.w[j] * e.qx[k] + c.w[j] * t.qx[k] - tangent.w[k] * e.qx[j] - c.w[k] * t.qx[j];
+  }
+  t.S = t.a[0] + t.a[1] + t.a[2], t.Sx = t.ax[0] + t.ax[1] + t.ax[2], t.Sy = t.ay[0] + t.ay[1] + t.ay[2];
+  return t;
+}
+
+// d (u, v, rast_db) along the tangent t of the edge terms: barycentrics_run_bwd transposed, its guard of S included.
+template <class T>
+GLR_FUNC void barycentrics_run_jvp(const BarycentricsParams<T>& p, const PixelRun& run, const EdgeTerms& e,
+                                   const EdgeTerms& t, double noise, double step_x, double step_y) {
+  const int32_t count = int32_t(run.end - run.begin);
+  T* rast = p.tangent_rast + run.begin * 4;
+  T* rast_db = p.tangent_rast_db ? p.tangent_rast_db + run.begin * 4 : nullptr;
+  for (int32_t i = 0; i < count; ++i) {
+    const double x = step_x * i, s = e.S + e.Sx * x, far = max(fabs(s), noise);
+    const double inverse_s = far > kSmallestS ? (s < 0 ? -1. : 1.) / far : 0.;
+    const double u = (e.a[0] + e.ax[0] * x) * inverse_s, v = (e.a[1] + e.ax[1] * x) * inverse_s;
+    const double ts = t.S + t.Sx * x;
+    const double tu = inverse_s * (t.a[0] + t.ax[0] * x - u * ts), tv = inverse_s * (t.a[1] + t.ax[1] * x - v * ts);
+    store4(rast + i * 4, {T(tu), T(tv), T(0), T(0)});
+    if (!rast_db) continue;
+    const double to_x = step_x * inverse_s, to_y = step_y * inverse_s, change = inverse_s * ts;
+    store4(rast_db + i * 4, {T(to_x * (t.ax[0] - tu * e.Sx - u * t.Sx - change * (e.ax[0] - u * e.Sx))),
+                             T(to_y * (t.ay[0] - tu * e.Sy - u * t.Sy - change * (e.ay[0] - u * e.Sy))),
+                             T(to_x * (t.ax[1] - tv * e.Sx - v * t.Sx - change * (e.ax[1] - v * e.Sx))),
+                             T(to_y * (t.ay[1] - tv * e.Sy - v * t.Sy - change * (e.ay[1] - v * e.Sy)))});
+  }
+}
+
+template <class T>
+GLR_KERNEL barycentrics_jvp(const BarycentricsParams<T>& p) {
+  const VisibleTriangle triangle_at{p.ids, p.id_stride};
+  const SampleAxis x_axis(p.W), y_axis(p.H);
+  GLR_FOR_EACH_RUN(run, p.N * p.H, p.W, triangle_at) {
+    VertexIndices t;
+    if (load_triangle(p.tri, p.num_triangles, p.V, run.triangle, &t)) {
+      const int64_t image = run.row / p.H * p.pos_stride;
+      const Corners c = load_corners(p.pos + image, t), tangent = load_corners(p.tangent_pos + image, t);
+      const double fx = x_axis(run.begin - run.row * p.W), fy = y_axis(run.row % p.H);
+      const EdgeTerms e = edge_terms(c, fx, fy), along = edge_terms_jvp(c, e, tangent, fx, fy);
+      barycentrics_run_jvp(p, run, e, along, noise_of_S<T>(c), x_axis.step, y_axis.step);
+      continue;
+    }
+    for (int64_t i = run.begin; i < run.end; ++i) store4(p.tangent_rast + i * 4, {0, 0, 0, 0});
+    for (int64_t i = run.begin; p.tangent_rast_db && i < run.end; ++i) store4(p.tangent_rast_db + i * 4, {0, 0, 0, 0});
+  }
+}
+GLR_EXPORT(barycentrics_jvp, BarycentricsParams)

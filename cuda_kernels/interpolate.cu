@@ -18,6 +18,11 @@ struct InterpolateParams {
   double* grad_attr;          // [N or 1, V, A], zeroed; null if not wanted
   T* grad_rast;               // [N, H, W, 4]; null if not wanted
   T* grad_rast_db;            // [N, H, W, 4]; null if not wanted
+  const T* tangent_attr;      // [N or 1, V, A], null if none
+  const T* tangent_rast;      // [N, H, W, 4], null if none
+  const T* tangent_rast_db;   // [N, H, W, 4], null if none
+  T* tangent_out;             // [N, H, W, A]
+  T* tangent_out_da;          // [N, H, W, 2 D]
   int64_t N, H, W, V, A, num_triangles, num_diff_attrs;
   int64_t attr_stride;  // elements from one image's attributes to the next; 0: shared
 };
@@ -111,6 +116,81 @@ GLR_KERNEL interpolate_fwd(const InterpolateParams<T>& p) {
   }
 }
 GLR_EXPORT(interpolate_fwd, InterpolateParams)
+
+// d out along the tangents of rast and attr.
+template <int K, class T>
+GLR_FUNC void interpolate_run_jvp(const InterpolateParams<T>& p, const PixelRun& run, const Corners<T>& c,
+                                  const Corners<T>& tangent) {
+  const int64_t A = K > 0 ? K : p.A;
+  for (int64_t i = run.begin; i < run.end; ++i) {
+    Vec4<T> r = {0, 0, 0, 0}, tr = r;
+    if (p.tangent_attr) r = load4(p.rast + i * 4);
+    if (p.tangent_rast) tr = load4(p.tangent_rast + i * 4);
+    const T w = T(1) - r.x - r.y;
+    T value[K > 0 ? K : 1];
+    for (int64_t a = 0; a < A; ++a) {
+      T& v = value[K > 0 ? a : 0];
+      v = tr.x * (c.a0[a] - c.a2[a]) + tr.y * (c.a1[a] - c.a2[a]);
+      if (p.tangent_attr) v += r.x * tangent.a0[a] + r.y * tangent.a1[a] + w * tangent.a2[a];
+      if (K == 0) p.tangent_out[i * A + a] = v;
+    }
+    for (int k = 0; k < K; ++k) p.tangent_out[i * K + k] = value[k];
+  }
+}
+
+// d out_da along the tangents of rast_db and attr.
+template <class T>
+GLR_FUNC void interpolate_da_run_jvp(const InterpolateParams<T>& p, const PixelRun& run, const Corners<T>& c,
+                                     const Corners<T>& tangent) {
+  const int64_t D = p.num_diff_attrs;
+  for (int64_t i = run.begin; D > 0 && i < run.end; ++i) {
+    Vec4<T> db = {0, 0, 0, 0}, tdb = db;
+    if (p.tangent_attr) db = load4(p.rast_db + i * 4);
+    if (p.tangent_rast_db) tdb = load4(p.tangent_rast_db + i * 4);
+    for (int64_t d = 0; d < D; ++d) {
+      const int64_t a = p.diff_attrs ? p.diff_attrs[d] : d;
+      const T e0 = c.a0[a] - c.a2[a], e1 = c.a1[a] - c.a2[a];
+      T along_x = tdb.x * e0 + tdb.z * e1, along_y = tdb.y * e0 + tdb.w * e1;
+      if (p.tangent_attr) {
+        const T t0 = tangent.a0[a] - tangent.a2[a], t1 = tangent.a1[a] - tangent.a2[a];
+        along_x += db.x * t0 + db.z * t1, along_y += db.y * t0 + db.w * t1;
+      }
+      p.tangent_out_da[(i * D + d) * 2] = along_x, p.tangent_out_da[(i * D + d) * 2 + 1] = along_y;
+    }
+  }
+}
+
+template <class T>
+GLR_KERNEL interpolate_jvp(const InterpolateParams<T>& p) {
+  GLR_FOR_EACH_RUN(run, p.N * p.H, p.W, RastTriangle<T>{p.rast}) {
+    Corners<T> c, tangent = {nullptr, nullptr, nullptr};
+    int64_t offset[3];
+    if (!corners_of(p, run, &c, offset)) {
+      fill_zero(p.tangent_out, run.begin * p.A, run.end * p.A);
+      fill_zero(p.tangent_out_da, run.begin * p.num_diff_attrs * 2, run.end * p.num_diff_attrs * 2);
+      continue;
+    }
+    if (p.tangent_attr) tangent = {p.tangent_attr + offset[0], p.tangent_attr + offset[1], p.tangent_attr + offset[2]};
+    switch (p.A) {
+      case 1:
+        interpolate_run_jvp<1>(p, run, c, tangent);
+        break;
+      case 2:
+        interpolate_run_jvp<2>(p, run, c, tangent);
+        break;
+      case 3:
+        interpolate_run_jvp<3>(p, run, c, tangent);
+        break;
+      case 4:
+        interpolate_run_jvp<4>(p, run, c, tangent);
+        break;
+      default:
+        interpolate_run_jvp<0>(p, run, c, tangent);
+    }
+    interpolate_da_run_jvp(p, run, c, tangent);
+  }
+}
+GLR_EXPORT(interpolate_jvp, InterpolateParams)
 
 // d out / d (u, v) and d out_da / d rast_db: both are the differences of the corners' attributes.
 template <class T>

@@ -4,23 +4,28 @@
 // where L_l interpolates level l, a is the major axis and o_k are sample positions along it; one sample has o_0 = 0.
 // Source: Williams, "Pyramidal Parametrics", 1983; the chain rule. See also common/mip_level.cuh.
 #include "common/channels.cuh"
-#include "common/texture_steps.cuh"
+#include "common/texture_tangents.cuh"
 
 constexpr int kMaxLevels = 32;
 
 template <class T>
 struct TextureParams {
-  const T* level[kMaxLevels];      // [M, (6,) max(h >> k, 1), max(w >> k, 1), C], M = N or 1
-  void* grad_level[kMaxLevels];    // [copies, M, ... as level] of T or double, zeroed; null if not wanted
-  const T* uv;                     // [N, H, W, D], D = 3 for cube maps, else 2
-  const T* uv_da;                  // [N, H, W, 2 D]; null if not given
-  const T* mip_level_bias;         // [N, H, W]; null if not given
-  T* out;                          // [N, H, W, C]
-  const T* grad_out;               // [N, H, W, C]
-  T* grad_uv;                      // [N, H, W, D]; null if not wanted
-  T* grad_uv_da;                   // [N, H, W, 2 D]; null if not wanted
-  T* grad_mip_level_bias;          // [N, H, W]; null if not wanted
-  int64_t level_size[kMaxLevels];  // elements of one texture's level
+  const T* level[kMaxLevels];          // [M, (6,) max(h >> k, 1), max(w >> k, 1), C], M = N or 1
+  void* grad_level[kMaxLevels];        // [copies, M, ... as level] of T or double, zeroed; null if not wanted
+  const T* uv;                         // [N, H, W, D], D = 3 for cube maps, else 2
+  const T* uv_da;                      // [N, H, W, 2 D]; null if not given
+  const T* mip_level_bias;             // [N, H, W]; null if not given
+  T* out;                              // [N, H, W, C]
+  const T* grad_out;                   // [N, H, W, C]
+  T* grad_uv;                          // [N, H, W, D]; null if not wanted
+  T* grad_uv_da;                       // [N, H, W, 2 D]; null if not wanted
+  T* grad_mip_level_bias;              // [N, H, W]; null if not wanted
+  const T* tangent_level[kMaxLevels];  // as level; null if none
+  const T* tangent_uv;                 // [N, H, W, D]; null if none
+  const T* tangent_uv_da;              // [N, H, W, 2 D]; null if none
+  const T* tangent_mip_level_bias;     // [N, H, W]; null if none
+  T* tangent_out;                      // [N, H, W, C]
+  int64_t level_size[kMaxLevels];      // elements of one texture's level
   int64_t N, H, W, M, h, w, C, num_levels;
   int64_t boundary;         // a Boundary
   int64_t nearest_level;    // whether only the lower level is read
@@ -166,6 +171,114 @@ GLR_KERNEL texture_image(const TextureParams<T>& p) {
         find_footprints<F, B>(p, span, levels, upper, points, &prints);
         prefetch_texels<false>(p, span, levels, upper, prints, 2);
         MOVE_CHANNELS(read_texels, p, span, levels, upper, prints, k + upper == 0);
+      }
+    }
+  }
+}
+
+// The tangents of one image's level; null if none.
+template <class T>
+GLR_FUNC const T* tangent_texels_of(const TextureParams<T>& p, int32_t k, int64_t image) {
+  return p.tangent_level[k] ? p.tangent_level[k] + (p.M > 1 ? image : 0) * p.level_size[k] : nullptr;
+}
+
+// How what a pixel reads of a level changes with its point and its level, along their tangents.
+template <class T>
+struct SampleTangent {
+  T by_x, by_y, by_level;
+};
+
+// d sample along the tangents of a pixel's texels, its point and its level, added to out[C].
+template <int K, Boundary B, class T>
+GLR_FUNC void read_texels_jvp(int64_t channels, const T* level, const T* tangent_level, const Footprint<T>& f,
+                              int32_t missing, T x1, T y1, const SampleTangent<T>& along, T* out) {
+  using V = Channels<K, T>;
+  const int64_t C = K > 0 ? K : channels;
+  const bool moves = along.by_x != T(0) || along.by_y != T(0) || along.by_level != T(0);
+  int64_t texel[4];
+  bool zero[4];
+  for (int i = 0; i < 4; ++i) zero[i] = B == ZERO && f.texel[i] < 0, texel[i] = zero[i] ? 0 : f.texel[i];
+  if (tangent_level) {
+    GLR_SIMD
+    for (int64_t c = 0; c < C; c += channels_in<V>) {
+      V sum = load<V>(out + c);
+      for (int i = 0; i < 4; ++i) sum = sum + (zero[i] ? V{} : f.weight[i] * load<V>(tangent_level + texel[i] + c));
+      store(out + c, sum);
+    }
+  }
+  if (!moves) return;
+  GLR_SIMD
+  for (int64_t c = 0; c < C; c += channels_in<V>) {
+    V v[4], others{};
+    for (int i = 0; i < 4; ++i) v[i] = zero[i] ? V{} : load<V>(level + texel[i] + c);
+    for (int i = 0; B == CUBE && i < 4; ++i) others = others + (i == missing ? V{} : v[i]);
+    for (int i = 0; B == CUBE && i < 4; ++i) v[i] = i == missing ? T(1) / T(3) * others : v[i];
+    const V right = v[1] - v[0], twist = (v[3] - v[2]) - right;
+    const V below = v[0] + x1 * right, up = (v[2] + x1 * (v[3] - v[2])) - below;
+    const V by_point = along.by_x * (right + y1 * twist) + along.by_y * up;
+    store(out + c, load<V>(out + c) + by_point + along.by_level * (below + y1 * up));
+  }
+}
+
+// The same for the pixels of a span; the first level they read is stored.
+template <int K, Boundary B, class T>
+GLR_STEP void read_span_jvp(const TextureParams<T>& p, const PixelSpan& span, const SpanLevels<T>& levels,
+                            int32_t upper, const SpanFootprints<T>& prints, const SpanTangents<T>& tangents,
+                            bool first) {
+  const int64_t C = K > 0 ? K : p.C;
+  const auto texels_at = span_texels(p, span, levels, upper);
+  const auto tangents_at =
+      per_level(levels, [&p, &span, upper](int32_t k) { return tangent_texels_of(p, k + upper, span.image); });
+  for (int32_t j = 0; j < span.count; ++j) {
+    T* out = p.tangent_out + (span.first + j) * C;
+    T sum[K > 0 ? K : 1];
+    for (int64_t c = 0; c < K; ++c) sum[c] = first ? T(0) : out[c];
+    for (int64_t c = 0; K == 0 && first && c < C; ++c) out[c] = T(0);
+    if (prints.read[j]) {
+      const SampleTangent<T> along = {prints.factor[j] * prints.x.slope[j] * tangents.s[j],
+                                      prints.factor[j] * prints.y.slope[j] * tangents.t[j],
+                                      upper ? tangents.fraction[j] : -tangents.fraction[j]};
+      read_texels_jvp<K, B>(p.C, texels_at(j), tangents_at(j), prints.get(j), B == CUBE ? prints.missing[j] : -1,
+                            prints.x.weight1[j], prints.y.weight1[j], along, K > 0 ? sum : out);
+    }
+    for (int64_t c = 0; c < K; ++c) out[c] = sum[c];
+  }
+}
+
+template <int K, Boundary B, class T>
+GLR_STEP void read_nearest_jvp(const TextureParams<T>& p, const PixelSpan& span, const SpanFootprints<T>& prints) {
+  const int64_t C = K > 0 ? K : p.C;
+  const T* level = tangent_texels_of(p, 0, span.image);
+  for (int32_t j = 0; j < span.count; ++j)
+    for (int64_t c = 0; c < C; ++c)
+      p.tangent_out[(span.first + j) * C + c] = level && prints.read[j] ? level[prints.texel[0][j] + c] : T(0);
+}
+
+template <Filter F, Boundary B, class T>
+GLR_KERNEL texture_image_jvp(const TextureParams<T>& p) {
+  GLR_FOR_EACH_SPAN(span, p.N, p.H * p.W) {
+    SpanLevels<T> levels;
+    SpanPoints<T> points;
+    SpanFootprints<T> prints;
+    SpanTangents<T> tangents;
+    prefetch_next_span(p.uv, span, Coordinates<B, T>::D);
+    prefetch_next_span(p.tangent_uv, span, Coordinates<B, T>::D);
+    if (F == MIPMAP) prefetch_next_span(p.uv_da, span, Coordinates<B, T>::D * 2);
+    prefetch_next_span(p.tangent_out, span, p.C);
+    find_levels<F, B>(p, span, &levels);
+    find_levels_jvp<F, B>(p, span, levels, &tangents);
+    for (int32_t k = 0; k < levels.max_count; ++k) {
+      find_points<F, B>(p, span, levels, k, &points);
+      if (F == NEAREST) {
+        find_nearest<B>(p, span, points, &prints);
+        MOVE_CHANNELS(read_nearest_jvp, p, span, prints);
+        continue;
+      }
+      find_points_jvp<F, B>(p, span, levels, k, points, &tangents);
+      for (int32_t upper = 0; upper <= levels.between; ++upper) {
+        find_footprints<F, B>(p, span, levels, upper, points, &prints);
+        prefetch_texels<false>(p, span, levels, upper, prints, 2);
+        MOVE_CHANNELS(read_span_jvp, p, span, levels, upper, prints, tangents, k + upper == 0);
       }
     }
   }
@@ -343,6 +456,12 @@ struct Forward {
     texture_image<F, B>(p);
   }
 };
+struct Jvp {
+  template <Filter F, Boundary B, class T>
+  static GLR_MEMBER void run(const TextureParams<T>& p) {
+    texture_image_jvp<F, B>(p);
+  }
+};
 struct Backward {
   template <Filter F, Boundary B, class T>
   static GLR_MEMBER void run(const TextureParams<T>& p) {
@@ -374,6 +493,11 @@ GLR_FUNC void run_with_boundary(const TextureParams<T>& p) {
     run_with_boundary<Forward, F>(p);                \
   }                                                  \
   GLR_EXPORT(name##_fwd, TextureParams)              \
+  template <class T>                                 \
+  GLR_KERNEL name##_jvp(const TextureParams<T>& p) { \
+    run_with_boundary<Jvp, F>(p);                    \
+  }                                                  \
+  GLR_EXPORT(name##_jvp, TextureParams)              \
   template <class T>                                 \
   GLR_KERNEL name##_bwd(const TextureParams<T>& p) { \
     run_with_boundary<Backward, F>(p);               \

@@ -6,12 +6,15 @@
 
 template <class T>
 struct Texture3dParams {
-  const T* tex;       // [M, D, h, w, C], M = N or 1
-  const T* uvw;       // [N, H, W, 3]
-  T* out;             // [N, H, W, C]
-  const T* grad_out;  // [N, H, W, C]
-  void* grad_tex;     // [copies, M, D, h, w, C] of T or double, zeroed; null if not wanted
-  T* grad_uvw;        // [N, H, W, 3]; null if not wanted
+  const T* tex;          // [M, D, h, w, C], M = N or 1
+  const T* uvw;          // [N, H, W, 3]
+  T* out;                // [N, H, W, C]
+  const T* grad_out;     // [N, H, W, C]
+  void* grad_tex;        // [copies, M, D, h, w, C] of T or double, zeroed; null if not wanted
+  T* grad_uvw;           // [N, H, W, 3]; null if not wanted
+  const T* tangent_tex;  // [M, D, h, w, C]; null if none
+  const T* tangent_uvw;  // [N, H, W, 3]; null if none
+  T* tangent_out;        // [N, H, W, C]
   int64_t N, H, W, M, D, h, w, C;
   int64_t boundary;         // a Boundary, but for CUBE
   int64_t linear;           // whether to interpolate
@@ -117,6 +120,45 @@ GLR_FUNC void texture3d_pixel(const Texture3dParams<T>& p, const Cell<T>& cell, 
   }
 }
 
+// d corner_weight along a tangent of the coordinates, which has been multiplied by the axes' slopes.
+template <class T>
+GLR_FUNC T corner_weight_jvp(const Cell<T>& cell, int corner, const Vec4<T>& tangent) {
+  const T a = axis_weight(cell.x, corner & 1), b = axis_weight(cell.y, corner & 2), c = axis_weight(cell.z, corner & 4);
+  const T da = corner & 1 ? tangent.x : -tangent.x, db = corner & 2 ? tangent.y : -tangent.y;
+  const T dc = corner & 4 ? tangent.z : -tangent.z;
+  return da * (b * c) + db * (a * c) + dc * (a * b);
+}
+
+// d out along the tangents of (tex, uvw), tangent_out[C].
+template <Filter F, Boundary B, int K, class T>
+GLR_FUNC void texture3d_pixel_jvp(const Texture3dParams<T>& p, const Cell<T>& cell, int64_t image, int64_t pixel,
+                                  T* tangent_out) {
+  const int64_t C = K > 0 ? K : p.C, offset = texture_offset(p, image);
+  for (int64_t c = 0; c < C; ++c) tangent_out[c] = T(0);
+  if (!cell.is_finite) return;
+  const bool moves = F == LINEAR && p.tangent_uvw;
+  Vec4<T> along = {0, 0, 0, 0};
+  if (moves) {
+    const T* tangent = p.tangent_uvw + pixel * 3;
+    along = {cell.x.slope * tangent[0], cell.y.slope * tangent[1], cell.z.slope * tangent[2], T(0)};
+  }
+  GLR_UNROLL(8)
+  for (int corner = 0; corner < (F == LINEAR ? 8 : 1); ++corner) {
+    const int64_t texel = texel_at<B>(p, cell, corner);
+    if (texel < 0) continue;
+    if (p.tangent_tex) {
+      const T weight = corner_weight(cell, corner);
+      const T* texels = p.tangent_tex + offset + texel * C;
+      for (int64_t c = 0; c < C; ++c) tangent_out[c] += weight * texels[c];
+    }
+    if (moves) {
+      const T weight = corner_weight_jvp(cell, corner, along);
+      const T* texels = p.tex + offset + texel * C;
+      for (int64_t c = 0; c < C; ++c) tangent_out[c] += weight * texels[c];
+    }
+  }
+}
+
 template <int K, class S, class T>
 GLR_FUNC void add_to_texel(const Texture3dParams<T>& p, S* texel, T weight, const T* grad) {
   const int64_t C = K > 0 ? K : p.C;
@@ -162,6 +204,23 @@ struct Forward {
         T sum[K > 0 ? K : 1];  // in registers
         T* out = p.out + (span.first + j) * p.C;
         texture3d_pixel<F, B, K>(p, cells[j], span.image, K > 0 ? sum : out);
+        for (int c = 0; c < K; ++c) out[c] = sum[c];
+      }
+    }
+  }
+};
+
+struct Jvp {
+  template <Filter F, Boundary B, int K, class T>
+  static GLR_MEMBER void run(const Texture3dParams<T>& p) {
+    GLR_FOR_EACH_SPAN(span, p.N, p.H * p.W) {
+      Cell<T> cells[kSpan];
+      find_cells<F, B>(p, span, cells);
+      for (int32_t j = 0; j < span.count; ++j) {
+        const int64_t pixel = span.first + j;
+        T sum[K > 0 ? K : 1];  // in registers
+        T* out = p.tangent_out + pixel * p.C;
+        texture3d_pixel_jvp<F, B, K>(p, cells[j], span.image, pixel, K > 0 ? sum : out);
         for (int c = 0; c < K; ++c) out[c] = sum[c];
       }
     }
@@ -232,6 +291,12 @@ GLR_KERNEL texture3d_fwd(const Texture3dParams<T>& p) {
   run_with_filter<Forward>(p);
 }
 GLR_EXPORT(texture3d_fwd, Texture3dParams)
+
+template <class T>
+GLR_KERNEL texture3d_jvp(const Texture3dParams<T>& p) {
+  run_with_filter<Jvp>(p);
+}
+GLR_EXPORT(texture3d_jvp, Texture3dParams)
 
 template <class T>
 GLR_KERNEL texture3d_bwd(const Texture3dParams<T>& p) {

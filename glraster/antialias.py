@@ -49,7 +49,8 @@ def antialias(
             that differ in nothing but, say, their texture coordinates must be one vertex here, or every seam counts as
             a silhouette (see `interpolate` for giving them coordinates of their own).
         topology_hash: `antialias_construct_topology_hash(tri)`, to save the time where `tri` stays the same.
-        pos_gradient_boost: factor of the gradient that reaches `pos`.
+        pos_gradient_boost: factor of the gradient that reaches `pos`, and, in forward mode, of what comes from its
+            tangent: the two modes stay each other's transpose.
 
     Returns:
         [N, H, W, C]. Contributions add up, so values may leave the range of `color`.
@@ -133,6 +134,8 @@ def _forward(color, rast, pos, tri, edges, opposites, boost):
 def _setup(ctx, inputs, output):
     *tensors, ctx.boost = inputs
     ctx.save_for_backward(*tensors)
+    ctx.save_for_forward(*tensors)
+    ctx.set_materialize_grads(False)
 
 
 def _backward(ctx, needs, grad_out):
@@ -151,6 +154,17 @@ def _bwd(grad_out, color, rast, pos, tri, edges, opposites, boost, wanted):
 
 def _fake_bwd(grad_out, color, rast, pos, tri, edges, opposites, boost, wanted):
     return new_gradients((color, pos), wanted)
+
+
+def _jvp_of(ctx, color, rast, pos, tri, edges, opposites, boost):
+    return _antialias_jvp(color, pos, *ctx.saved_tensors, ctx.boost)
+
+
+def _jvp(tangent_color, tangent_pos, color, *inputs):
+    out = new_output(color, *color.shape)
+    tangents = {"tangent_color": tangent_color, "tangent_pos": tangent_pos, "tangent_out": out}
+    _launch("antialias_jvp", color, *inputs, **tangents)
+    return out
 
 
 def _launch(kernel, color, rast, pos, tri, edges, opposites, boost, **tensors):
@@ -177,6 +191,12 @@ _antialias = Operator(
     lambda color, *_: new_output_like(color),
     setup=_setup,
     backward=_backward,
+    jvp=_jvp_of,
+)
+_antialias_jvp = Operator(
+    f"antialias_jvp(Tensor? tangent_color, Tensor? tangent_pos, {_inputs}) -> Tensor",
+    _jvp,
+    lambda tangent_color, tangent_pos, color, *_: new_output(color, *color.shape),
 )
 _antialias_bwd = Operator(
     f"antialias_bwd(Tensor grad_out, {_inputs}, bool[] wanted) -> (Tensor, Tensor)", _bwd, _fake_bwd

@@ -111,6 +111,7 @@ def _fake(attr, rast, tri, rast_db, diff_attrs):
 def _setup(ctx, inputs, output):
     attr, rast, tri, rast_db, ctx.diff_attrs = inputs
     ctx.save_for_backward(attr, rast, tri, rast_db)
+    ctx.save_for_forward(attr, rast, tri, rast_db)
     ctx.set_materialize_grads(False)
 
 
@@ -134,6 +135,17 @@ def _fake_bwd(grad_out, grad_out_da, attr, rast, tri, rast_db, diff_attrs, wante
     return new_gradients((attr, rast, rast_db), wanted)
 
 
+def _jvp_of(ctx, attr, rast, tri, rast_db, diff_attrs):
+    return _interpolate_jvp(attr, rast, rast_db, *ctx.saved_tensors, ctx.diff_attrs)
+
+
+def _jvp(tangent_attr, tangent_rast, tangent_rast_db, *inputs):
+    outputs = dict(zip(("tangent_out", "tangent_out_da"), _fake(*inputs), strict=True))
+    tangents = {"tangent_attr": tangent_attr, "tangent_rast": tangent_rast, "tangent_rast_db": tangent_rast_db}
+    _launch("interpolate_jvp", *inputs, **tangents, **outputs)
+    return tuple(outputs.values())
+
+
 def _launch(kernel, attr, rast, tri, rast_db, diff_attrs, **tensors):
     N, H, W, _ = rast.shape
     V, A = attr.shape[-2:]
@@ -154,7 +166,13 @@ def _launch(kernel, attr, rast, tri, rast_db, diff_attrs, **tensors):
 
 _inputs = "Tensor attr, Tensor rast, Tensor tri, Tensor? rast_db, int[] diff_attrs"
 _interpolate = Operator(
-    f"interpolate({_inputs}) -> (Tensor, Tensor)", _forward, _fake, setup=_setup, backward=_backward
+    f"interpolate({_inputs}) -> (Tensor, Tensor)", _forward, _fake, setup=_setup, backward=_backward, jvp=_jvp_of
+)
+_interpolate_jvp = Operator(
+    f"interpolate_jvp(Tensor? tangent_attr, Tensor? tangent_rast, Tensor? tangent_rast_db, {_inputs}) -> "
+    "(Tensor, Tensor)",
+    _jvp,
+    lambda tangent_attr, tangent_rast, tangent_rast_db, *inputs: _fake(*inputs),
 )
 _interpolate_bwd = Operator(
     f"interpolate_bwd(Tensor? grad_out, Tensor? grad_out_da, {_inputs}, bool[] wanted) -> (Tensor, Tensor, Tensor)",

@@ -16,6 +16,7 @@ __all__ = [
     "MipStack",
     "build_levels",
     "build_levels_bwd",
+    "build_levels_jvp",
     "check_max_mip_level",
     "check_tex",
     "level_sizes",
@@ -125,6 +126,11 @@ def _forward(tex, num_levels):
 def _fake(tex, num_levels):
     sizes = level_sizes(*tex.shape[-3:-1], num_levels)[1:]
     return [new_output(tex, *tex.shape[:-3], *size, tex.shape[-1]) for size in sizes]
+
+
+def build_levels_jvp(tangent_tex: torch.Tensor, num_levels: int) -> list[torch.Tensor]:
+    """d levels / d tex along a tangent of tex: they are linear in it, so these are its own levels 1..num_levels."""
+    return list(_mipmap(tangent_tex, num_levels)) if num_levels else []
 
 
 def build_levels_bwd(grad_levels: list[torch.Tensor]) -> None:

@@ -113,10 +113,14 @@ class Operator:
     def _backward_flat(self, ctx, *grads):
         if self._backward is None:
             self._refuse(ctx)
+        if all(grad is None for grad in grads):
+            return (None,) * len(ctx.needs_input_grad)
         result = self._backward(ctx, self._nest(ctx.needs_input_grad), *grads)
         return (*result[:-1], *result[-1]) if self._listed else result
 
     def _backward_of_op(self, ctx, *grads):
+        if all(grad is None for grad in grads):
+            return (None,) * self._num_arguments
         return self._backward(ctx, ctx.needs_input_grad, *grads)
 
     def _jvp_flat(self, ctx, *tangents):

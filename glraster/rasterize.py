@@ -61,7 +61,7 @@ def rasterize(
             `output_db=False`.
 
     Gradients reach x, y and w of `pos`, from u, v and (with `grad_db`) `rast_db`; none flows through coverage, depth or
-    id. See `antialias` for gradients of visibility.
+    id. See `antialias` for gradients of visibility. Forward-mode tangents flow where gradients do, the other way.
 
     Raises:
         TypeError: wrong type or dtype.
@@ -133,7 +133,8 @@ def _fake(pos, tri, ids, output_db, grad_db):
 def _setup(ctx, inputs, output):
     pos, tri, ids, output_db, grad_db = inputs
     ctx.save_for_backward(pos, tri, ids)
-    ctx.grad_db = grad_db and output_db
+    ctx.save_for_forward(pos, tri, ids)
+    ctx.output_db, ctx.grad_db = output_db, grad_db and output_db
     ctx.set_materialize_grads(False)
 
 
@@ -147,6 +148,17 @@ def _bwd(grad_rast, grad_rast_db, pos, tri, ids):
         grads = {"grad_rast": grad_rast, "grad_rast_db": grad_rast_db, "grad_pos": grad_pos}
         _launch("barycentrics_bwd", pos, tri, ids, **grads)
     return rounded(grad_pos, pos.dtype)
+
+
+def _jvp_of(ctx, tangent_pos, tri, ids, output_db, grad_db):
+    return _barycentrics_jvp(tangent_pos, *ctx.saved_tensors, ctx.output_db, ctx.grad_db)
+
+
+def _jvp(tangent_pos, pos, tri, ids, output_db, grad_db):
+    rast, rast_db = _fake(pos, tri, ids, output_db, grad_db)
+    tangents = {"tangent_pos": tangent_pos, "tangent_rast": rast, "tangent_rast_db": rast_db if grad_db else None}
+    _launch("barycentrics_jvp", pos, tri, ids, **tangents)
+    return rast, rast_db if grad_db else rast_db.zero_()
 
 
 def _launch(kernel: str, pos: torch.Tensor, tri: torch.Tensor, ids: torch.Tensor, **tensors) -> None:
@@ -169,6 +181,12 @@ _barycentrics = Operator(
     _fake,
     setup=_setup,
     backward=_backward,
+    jvp=_jvp_of,
+)
+_barycentrics_jvp = Operator(
+    f"barycentrics_jvp(Tensor tangent_pos, {_inputs}, bool output_db, bool grad_db) -> (Tensor, Tensor)",
+    _jvp,
+    lambda tangent_pos, *inputs: _fake(*inputs),
 )
 _barycentrics_bwd = Operator(
     f"barycentrics_bwd(Tensor? grad_rast, Tensor? grad_rast_db, {_inputs}) -> Tensor",

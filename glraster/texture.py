@@ -8,7 +8,15 @@ import torch
 from glraster.cuda_kernels.launcher import KernelFile, new_output, new_zeros, rounded, threads_for
 
 from .checks import check_same, check_tensor
-from .mipmap import MipStack, build_levels, build_levels_bwd, check_max_mip_level, check_tex, level_sizes
+from .mipmap import (
+    MipStack,
+    build_levels,
+    build_levels_bwd,
+    build_levels_jvp,
+    check_max_mip_level,
+    check_tex,
+    level_sizes,
+)
 from .operators import Operator, new_gradients
 
 __all__ = ["BOUNDARY_MODES", "gradient_copies", "new_gradient_sums", "sum_of_copies", "texture"]
@@ -175,6 +183,8 @@ def _fake(uv, uv_da, mip_level_bias, filter_mode, boundary_mode, max_anisotropy,
 def _setup(ctx, inputs, output):
     uv, uv_da, mip_level_bias, *ctx.lookup, levels = inputs
     ctx.save_for_backward(uv, uv_da, mip_level_bias, *levels)
+    ctx.save_for_forward(uv, uv_da, mip_level_bias, *levels)
+    ctx.set_materialize_grads(False)
 
 
 def _backward(ctx, needs, grad_out):
@@ -214,6 +224,37 @@ def _fake_bwd(
     grad_out, uv, uv_da, mip_level_bias, filter_mode, boundary_mode, max_anisotropy, own_levels, wanted, levels
 ):
     return list(new_gradients((uv, uv_da, mip_level_bias, *levels), wanted))
+
+
+def _jvp_of(ctx, uv, uv_da, mip_level_bias, filter_mode, boundary_mode, max_anisotropy, own_levels, levels):
+    inputs, at = ctx.saved_tensors[:3], ctx.saved_tensors[3:]
+    *lookup, own_levels = ctx.lookup
+    if own_levels and levels[0] is not None:
+        levels = [levels[0], *build_levels_jvp(levels[0], len(at) - 1)]
+    moving = [level is not None for level in levels]
+    both = [*at, *(level for level in levels if level is not None)]
+    return _texture_jvp(uv, uv_da, mip_level_bias, *inputs, *lookup, moving, both)
+
+
+def _jvp(tangent_uv, tangent_uv_da, tangent_mip_level_bias, uv, uv_da, mip_level_bias, *modes):
+    *lookup, moving, levels = modes
+    levels, tangents = levels[: len(moving)], iter(levels[len(moving) :])
+    out = _fake_jvp(None, None, None, uv, uv_da, mip_level_bias, *modes)
+    _launch(
+        "jvp",
+        *(uv, uv_da, mip_level_bias, lookup),
+        level=levels,
+        tangent_level=[next(tangents) if moves else None for moves in moving],
+        tangent_uv=tangent_uv,
+        tangent_uv_da=tangent_uv_da,
+        tangent_mip_level_bias=tangent_mip_level_bias,
+        tangent_out=out,
+    )
+    return out
+
+
+def _fake_jvp(tangent_uv, tangent_uv_da, tangent_mip_level_bias, uv, uv_da, mip_level_bias, *modes):
+    return new_output(uv, *uv.shape[:3], modes[-1][0].shape[-1])
 
 
 def gradient_copies(uv: torch.Tensor, levels: Sequence[torch.Tensor], threads: int | None, corners: int = 4) -> int:
@@ -276,11 +317,24 @@ def _launch(direction, uv, uv_da, mip_level_bias, lookup, level, copies=1, threa
     )
 
 
-_inputs = (
-    "Tensor uv, Tensor? uv_da, Tensor? mip_level_bias, str filter_mode, str boundary_mode, int max_anisotropy, "
-    "bool own_levels"
+_inputs = "Tensor uv, Tensor? uv_da, Tensor? mip_level_bias, str filter_mode, str boundary_mode, int max_anisotropy"
+_texture = Operator(
+    f"texture({_inputs}, bool own_levels, Tensor[] levels) -> Tensor",
+    _forward,
+    _fake,
+    setup=_setup,
+    backward=_backward,
+    jvp=_jvp_of,
 )
-_texture = Operator(f"texture({_inputs}, Tensor[] levels) -> Tensor", _forward, _fake, setup=_setup, backward=_backward)
+# `levels` ends with the tangents of those that are `moving`.
+_texture_jvp = Operator(
+    "texture_jvp(Tensor? tangent_uv, Tensor? tangent_uv_da, Tensor? tangent_mip_level_bias, "
+    f"{_inputs}, bool[] moving, Tensor[] levels) -> Tensor",
+    _jvp,
+    _fake_jvp,
+)
 _texture_bwd = Operator(
-    f"texture_bwd(Tensor grad_out, {_inputs}, bool[] wanted, Tensor[] levels) -> Tensor[]", _bwd, _fake_bwd
+    f"texture_bwd(Tensor grad_out, {_inputs}, bool own_levels, bool[] wanted, Tensor[] levels) -> Tensor[]",
+    _bwd,
+    _fake_bwd,
 )

@@ -80,6 +80,8 @@ def _fake(tex, uvw, filter_mode, boundary_mode):
 def _setup(ctx, inputs, output):
     tex, uvw, *ctx.modes = inputs
     ctx.save_for_backward(tex, uvw)
+    ctx.save_for_forward(tex, uvw)
+    ctx.set_materialize_grads(False)
 
 
 def _backward(ctx, needs, grad_out):
@@ -102,6 +104,16 @@ def _fake_bwd(grad_out, tex, uvw, filter_mode, boundary_mode, wanted):
     return new_gradients((tex, uvw), wanted)
 
 
+def _jvp_of(ctx, tex, uvw, filter_mode, boundary_mode):
+    return _texture3d_jvp(tex, uvw, *ctx.saved_tensors, *ctx.modes)
+
+
+def _jvp(tangent_tex, tangent_uvw, *inputs):
+    out = _fake(*inputs)
+    _launch("texture3d_jvp", *inputs, tangent_tex=tangent_tex, tangent_uvw=tangent_uvw, tangent_out=out)
+    return out
+
+
 def _launch(kernel, tex, uvw, filter_mode, boundary_mode, copies=1, threads=None, **tensors):
     N, H, W, _ = uvw.shape
     M, D, h, w, C = tex.shape
@@ -122,7 +134,12 @@ def _launch(kernel, tex, uvw, filter_mode, boundary_mode, copies=1, threads=None
 
 
 _inputs = "Tensor tex, Tensor uvw, str filter_mode, str boundary_mode"
-_texture3d = Operator(f"texture3d({_inputs}) -> Tensor", _forward, _fake, setup=_setup, backward=_backward)
+_texture3d = Operator(f"texture3d({_inputs}) -> Tensor", _forward, _fake, setup=_setup, backward=_backward, jvp=_jvp_of)
+_texture3d_jvp = Operator(
+    f"texture3d_jvp(Tensor? tangent_tex, Tensor? tangent_uvw, {_inputs}) -> Tensor",
+    _jvp,
+    lambda tangent_tex, tangent_uvw, *inputs: _fake(*inputs),
+)
 _texture3d_bwd = Operator(
     f"texture3d_bwd(Tensor grad_out, {_inputs}, bool[] wanted) -> (Tensor, Tensor)", _bwd, _fake_bwd
 )

@@ -21,6 +21,15 @@ def test_cube(tmp_path):
     assert distances[-1] < 0.2 * distances[0]
 
 
+def test_gauss_newton(tmp_path):
+    out = run_sample("gauss_newton", "--resolution", 64, "--max-iter", 3, "--out", tmp_path / "found.png").stdout
+    newton = [line.split() for line in out.splitlines() if "Gauss-Newton" in line]
+    assert len(newton) == 2
+    for *_, error, iterations, _ in newton:
+        assert float(error) < 0.001 and int(iterations) <= 15
+    assert imageio.imread(tmp_path / "found.png").any()
+
+
 @pytest.mark.parametrize("context", ["software"])
 def test_fit_mesh(tmp_path, context):
     few = ["--max-iter", 40, "--views", 12, "--resolution", 64]

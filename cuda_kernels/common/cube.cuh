@@ -79,6 +79,16 @@ GLR_FUNC T cube_tangent(T numerator, T major, T d_numerator, T d_major) {
   return T(0.5) * (d_numerator - numerator / major * d_major) / major;
 }
 
+// d tangent along tangents of the direction and of its change.
+template <class T>
+GLR_FUNC T cube_tangent_jvp(T numerator, T major, T d_numerator, T d_major, T tangent_numerator, T tangent_major,
+                            T tangent_d_numerator, T tangent_d_major) {
+  const T ratio = numerator / major, tangent_ratio = (tangent_numerator - ratio * tangent_major) / major;
+  const T change = d_numerator - ratio * d_major;
+  const T tangent_change = tangent_d_numerator - tangent_ratio * d_major - ratio * tangent_d_major;
+  return T(0.5) * (tangent_change - change * tangent_major / major) / major;
+}
+
 // d tangent / d (direction, its change), added to the gradients.
 template <class T>
 GLR_FUNC void cube_tangent_bwd(T numerator, T major, T d_numerator, T d_major, T grad, T* grad_numerator, T* grad_major,
