@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
-from glraster.cuda_kernels.launcher import KernelFile, new_output, new_zeros, rounded, threads_for
+from glraster.cuda_kernels.launcher import KernelFile, new_output, new_zeros, rounded, runs_on_gpu, threads_for
 
 from .checks import check_same, check_tensor
 from .mipmap import (
@@ -19,8 +19,10 @@ from .mipmap import (
 )
 from .operators import Operator, new_gradients
 
-__all__ = ["BOUNDARY_MODES", "gradient_copies", "new_gradient_sums", "sum_of_copies", "texture"]
+__all__ = ["BOUNDARY_MODES", "gradient_copies", "receives_many", "sum_of_copies", "texture"]
 
+MANY_ADDITIONS = 2**20  # in all: from there on it is worth looking whether they go to the same texels
+SAMPLED_PIXELS = 8192
 FEW_ADDITIONS = 1024  # to each texel, on average: so many cost a sum of float32 at most 3e-5 of it
 BOUNDARY_MODES = ("wrap", "clamp", "zero", "cube")  # in the order of the kernel's Boundary
 FILTER_MODES = ("nearest", "linear", "linear-mipmap-nearest", "linear-mipmap-linear", "anisotropic")
@@ -205,10 +207,11 @@ def _bwd(grad_out, uv, uv_da, mip_level_bias, filter_mode, boundary_mode, max_an
     threads = threads_for(uv.shape[:3].numel(), uv.device, adds=any(want_levels))
     copies = gradient_copies(uv, levels, threads)
     most_additions = (1 if filter_mode == "nearest" else 4) * max_anisotropy
-    summed = [
-        new_gradient_sums(level, copies, uv, most_additions) if want else None
-        for level, want in zip(levels, want_levels, strict=True)
-    ]
+    summed, many = [], False
+    for level, want in zip(levels, want_levels, strict=True):
+        many = many or (want and receives_many(level, uv, most_additions))  # and so do all that are smaller
+        dtype = torch.float64 if many else level.dtype
+        summed.append(new_zeros(level, copies, *level.shape, dtype=dtype) if want else None)
     grads = dict(zip(("grad_uv", "grad_uv_da", "grad_mip_level_bias"), inputs, strict=True))
     lookup = filter_mode, boundary_mode, max_anisotropy
     tensors = {"level": levels, "grad_level": summed, "grad_out": grad_out}
@@ -265,20 +268,37 @@ def gradient_copies(uv: torch.Tensor, levels: Sequence[torch.Tensor], threads: i
     return threads if threads is not None and threads * texels <= corners * samples else 1
 
 
-def new_gradient_sums(level: torch.Tensor, copies: int, uv: torch.Tensor, most_additions: int) -> torch.Tensor:
-    """Zeros to which the gradients of a level are added, [copies, ...]: float64 where its texels receive many.
+def receives_many(level: torch.Tensor, uv: torch.Tensor, most_additions: int) -> bool:
+    """Whether texels receive so many gradients that they are to be summed in float64.
 
     Sums of float32 lose what is small beside them: thousands of additions to a texel cost the fourth digit, and from
     2^24 of equal size on they stand still. Large textures, whose texels receive few, stay as they are.
 
     Args:
         level: the texels.
-        copies: how many there are to be.
         uv: the pixels that read them.
         most_additions: that one pixel makes.
     """
-    many = uv.shape[:3].numel() * most_additions > FEW_ADDITIONS * level.shape[:-1].numel()
-    return new_zeros(level, copies, *level.shape, dtype=torch.float64 if many else level.dtype)
+    additions = uv.shape[:3].numel() * most_additions
+    if additions > FEW_ADDITIONS * level.shape[:-1].numel():
+        return True
+    return additions >= MANY_ADDITIONS and _most_on_one_texel(uv, level) * most_additions > 4 * FEW_ADDITIONS
+
+
+def _most_on_one_texel(uv: torch.Tensor, level: torch.Tensor) -> int:
+    """About how many pixels read the texel that most of them read, from a sample of them: a background, say, whose
+    coordinates are constant. On a GPU 0, since the answer would have to be waited for."""
+    if runs_on_gpu(uv.device):
+        return 0
+    D = uv.shape[-1]
+    stride = max(1, uv.shape[:3].numel() // SAMPLED_PIXELS) | 1  # odd: not the same columns in every row
+    points = uv.detach().reshape(-1, D)[::stride].double().nan_to_num()
+    if D == 3 and level.ndim == 5 and level.shape[1] == 6:  # directions
+        points = points / points.abs().amax(-1, keepdim=True).clamp(min=1e-30)
+    cells = (points * points.new_tensor(level.shape[-1 - D : -1]).flip(0)).floor()
+    numbers = cells @ points.new_tensor([1.0, 2.0**20 + 7, 2.0**40 + 9][:D])
+    most = int(numbers.unique(return_counts=True)[1].max())
+    return most * stride if most > 3 else 0
 
 
 def sum_of_copies(grad: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:

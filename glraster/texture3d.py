@@ -7,7 +7,7 @@ from glraster.cuda_kernels.launcher import KernelFile, new_output, new_output_li
 from .checks import FLOATS, check_same, check_tensor
 from .mipmap import MAX_SIDE
 from .operators import Operator, new_gradients
-from .texture import BOUNDARY_MODES, gradient_copies, new_gradient_sums, sum_of_copies
+from .texture import BOUNDARY_MODES, gradient_copies, receives_many, sum_of_copies
 
 __all__ = ["texture3d"]
 
@@ -94,7 +94,8 @@ def _bwd(grad_out, tex, uvw, filter_mode, boundary_mode, wanted):
     threads = threads_for(uvw.shape[:3].numel(), uvw.device, adds=wanted[0])
     copies = gradient_copies(uvw, [tex], threads, corners=8)
     most_additions = 8 if filter_mode == "linear" else 1
-    grad_tex = new_gradient_sums(tex, copies, uvw, most_additions) if wanted[0] else None
+    dtype = torch.float64 if wanted[0] and receives_many(tex, uvw, most_additions) else tex.dtype
+    grad_tex = new_zeros(tex, copies, *tex.shape, dtype=dtype) if wanted[0] else None
     grads = {"grad_out": grad_out, "grad_tex": grad_tex, "grad_uvw": grad_uvw}
     _launch("texture3d_bwd", tex, uvw, filter_mode, boundary_mode, copies, threads, **grads)
     return sum_of_copies(grad_tex, tex.dtype), grad_uvw

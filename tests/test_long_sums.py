@@ -125,3 +125,21 @@ def test_positions_of_silhouettes(threads, narrow_triangle):
         return torch.autograd.grad(0.3 * antialias(color, rast, pos, tri).sum(), pos)[0]
 
     assert relative_error(gradient, (pos, rast)) < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["nearest", "linear", "linear-mipmap-linear", "cube", "volume"])
+def test_one_texel_of_a_large_texture(no_gpu, threads, weight, kind):
+    """A background, whose coordinates are all the same, beside pixels that read the texture everywhere."""
+    D = 2 if kind not in ("cube", "volume") else 3
+    uv = torch.rand(*PIXELS, D)
+    uv[:, ::2] = 0.3
+    shape = {"cube": (1, 6, 128, 128, 1), "volume": (1, 48, 48, 48, 1)}.get(kind, (1, 256, 256, 1))
+    tex = torch.zeros(shape, requires_grad=True)
+    if kind == "volume":
+        texture3d(tex, uv).backward(weight(1))
+    elif kind == "cube":
+        texture(tex, uv, boundary_mode="cube").backward(weight(1))
+    else:
+        bias = torch.zeros(PIXELS) if "mipmap" in kind else None
+        texture(tex, uv, None, bias, filter_mode=kind).backward(weight(1))
+    assert_sums_up(tex.grad, weight(1))
