@@ -2,7 +2,7 @@
 
 import torch
 
-from glraster.cuda_kernels.launcher import KernelFile, new_output, new_output_like, threads_for
+from glraster.cuda_kernels.launcher import KernelFile, new_output, new_output_like, new_zeros, threads_for
 
 from .checks import FLOATS, check_same, check_tensor
 from .mipmap import MAX_SIDE
