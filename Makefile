@@ -46,6 +46,7 @@ test-install:
 lint: setup
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
 	.venv/bin/clang-format --dry-run --Werror $(KERNELS)
 
 format: setup
