@@ -51,7 +51,7 @@ def test_a_forked_child_draws_after_its_parent_has_used_threads():
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_workers_of_a_data_loader(tmp_path, method):
     """The program in docs/processes.md."""
-    (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "processes.md").read_text(), re.DOTALL)
+    (program,) = re.findall(r"```python file\n(.*?)```", (ROOT / "docs" / "processes.md").read_text(), re.DOTALL)
     file = tmp_path / "loader.py"
     file.write_text(program)
     assert run(str(file), method).startswith(f"{method}: 8 images from ")
