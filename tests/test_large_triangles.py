@@ -17,7 +17,7 @@ def test_tiles_and_bands_give_the_same_keys(device, range_mode, peel):
     ranges = torch.tensor([[0, 25], [0, 0], [10, 30]], dtype=torch.int32) if range_mode else None
     context = glraster.RasterizeCudaContext(device)
     pos = (pos[0] if range_mode else pos).to(device)
-    _, scene = make_scene("test", context, pos, tri.to(device), (150, 201), ranges, "none", None)
+    _, scene = make_scene("test", context, pos, tri.to(device), (150, 201), ranges, "none")
     first = context.find_visible(scene) if peel else None
     bands = context.find_visible(scene, first, by_bands=True).ids
     tiles = context.find_visible(scene, first, by_bands=False).ids
