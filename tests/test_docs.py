@@ -1,8 +1,8 @@
 """The code in README.md and docs/: every Python block is a program that runs, every command names what there is.
 
-A block says after its three backquotes what it is: python, with "opengl" or "gpu" where it needs one, or "file" where it
-must be a program of its own (tests/test_processes.py runs those); console, for commands; or another language, such as
-text. All programs run in one process, each in a folder and namespace of its own.
+A block says after its three backquotes what it is: python, with "opengl" or "gpu" where it needs one, or "file" where
+it must be a program of its own (tests/test_processes.py runs those); console, for commands; or another language, such
+as text. All programs run in one process, each in a folder and namespace of its own.
 """
 
 import json
