@@ -7,7 +7,7 @@ template <class T>
 struct FacingParams {
   const T* pos;        // [N, V, 4] clip space
   const int32_t* tri;  // [T, 3]
-  int32_t* unseen;     // [N, T] 0: may be seen, 1: edge-on to rounding, 2: no area, 3: a corner does not exist or is not finite
+  int32_t* unseen;     // [N, T] 0: may be seen, 1: edge-on to rounding, 2: no area, 3: broken
   int64_t N, V, num_triangles;
 };
 
