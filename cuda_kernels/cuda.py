@@ -103,9 +103,10 @@ class Gpu:
             sums: an `OrderFreeSums`, for the deterministic variant.
         """
         function = self._functions.get(kernel) or self._load(kernel)
-        addresses = [ctypes.cast(parameters, ctypes.c_void_p)]  # of the bytes themselves, which outlive the call
-        addresses += [] if sums is None else [ctypes.addressof(sums)]
-        addresses = _ADDRESSES[len(addresses)](*addresses)
+        # Of the bytes themselves, which outlive the call.
+        structs: list = [ctypes.cast(parameters, ctypes.c_void_p)]  # type: ignore[arg-type]  # ctypes takes bytes too
+        structs += [] if sums is None else [ctypes.addressof(sums)]
+        addresses = _ADDRESSES[len(structs)](*structs)
         blocks = min(-(-count // _THREADS_PER_BLOCK), self._max_blocks)
         grid, block, shared_bytes, driver = (blocks, 1, 1), (_THREADS_PER_BLOCK, 1, 1), 0, self.driver
         (result,) = driver.cuCtxPushCurrent(self._context)  # what `with self` does, but faster

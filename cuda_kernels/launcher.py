@@ -27,7 +27,7 @@ __all__ = [
     "threads_for",
 ]
 
-_SUFFIX = {torch.float32: "_f32", torch.float64: "_f64"}
+_SUFFIX: dict[torch.dtype | None, str] = {torch.float32: "_f32", torch.float64: "_f64"}
 # What a tensor must be for a pointer to this type; "T" is the dtype of the instance.
 _DTYPES = {"int32_t": torch.int32, "uint32_t": torch.int32, "int64_t": torch.int64, "uint64_t": torch.int64}
 _DTYPES |= {"uint8_t": torch.uint8, "float": torch.float32, "double": torch.float64}
@@ -108,7 +108,7 @@ class KernelFile:
     adds_to: tuple[str, ...] = ()
     constants: dict[str, tuple] = field(default_factory=dict)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         _files[self.stem] = self
         self._plans: dict[tuple[str, ...], _Plan] = {}
         self._kernels: dict[tuple, Kernel] = {}

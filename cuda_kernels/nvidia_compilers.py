@@ -192,7 +192,11 @@ def compilers_for(capability: int, driver_major: int) -> list[tuple[Nvcc | Nvrtc
     Raises:
         CudaError: there is none; the message says what is wrong with each.
     """
-    usable = [found for found in find_compilers().values() if _why_not(found, capability, driver_major) is None]
+    usable = [
+        found
+        for found in find_compilers().values()
+        if not isinstance(found, str) and _why_not(found, capability, driver_major) is None
+    ]
     if not usable:
         reasons = "; ".join(passed_over(capability, driver_major))
         raise CudaError(f"glraster cannot compile its kernels for the GPU: {reasons}")

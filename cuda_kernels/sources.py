@@ -9,6 +9,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 __all__ = ["Field", "Source", "digest", "read_source", "stamp"]
 
@@ -72,11 +73,11 @@ def read_source(stem: str) -> Source:
     constants = {constant: int(value) for constant, value in _CONSTANT.findall(text)}
     fields = []
     for declaration in re.sub(r"//.*", "", body).replace("\n", " ").split(";")[:-1]:
-        const, kind, star, names = _FIELD.fullmatch(declaration.strip()).groups()
+        const, kind, star, names = cast(re.Match[str], _FIELD.fullmatch(declaration.strip())).groups()
         if not star and kind not in _NUMBERS:
             raise ValueError(f"{file.name}: {name} must have pointers, int64_t and double alone, has {kind}")
         for item in names.split(","):
-            field, length = _COUNT.fullmatch(item.strip(" *")).groups()
+            field, length = cast(re.Match[str], _COUNT.fullmatch(item.strip(" *"))).groups()
             code = "P" if star else _NUMBERS[kind]
             fields.append(Field(field, kind, bool(star and not const), code, constants[length] if length else None))
     return Source(file, name, bool(template), tuple(fields))

@@ -6,7 +6,7 @@ import torch
 
 from glraster.cuda_kernels.launcher import KernelFile, new_output, new_output_like, new_sum_like, rounded
 
-from .checks import FLOATS, check_same, check_tensor
+from .checks import FLOATS, Same, check_same, check_tensor
 from .operators import Operator, new_gradients
 
 __all__ = ["TopologyHash", "antialias", "antialias_construct_topology_hash"]
@@ -68,7 +68,7 @@ def antialias(
     op = "antialias"
     color = check_tensor(op, "color", color, "[N, H, W, C]", shapes=((None,) * 4,), dtypes=FLOATS)
     N, H, W, _ = color.shape
-    same = {"dtypes": (color.dtype,), "device": color.device}
+    same: Same = {"dtypes": (color.dtype,), "device": color.device}
     rast = check_tensor(op, "rast", rast, shapes=((N, H, W, 4),), **same)
     pos = check_tensor(op, "pos", pos, "[N, V, 4] or [V, 4]", shapes=((None, None, 4), (None, 4)), **same)
     if pos.ndim == 3 and pos.shape[0] != 1:
@@ -107,7 +107,8 @@ def antialias_construct_topology_hash(tri: torch.Tensor) -> TopologyHash:
     """
     op = "antialias_construct_topology_hash"
     tri = check_tensor(op, "tri", tri, "[T, 3]", shapes=((None, 3),), dtypes=(torch.int32,))
-    return TopologyHash(*_topology(tri), tri.shape[0])
+    edges, opposites = _topology(tri)
+    return TopologyHash(edges, opposites, tri.shape[0])
 
 
 def _topology_forward(tri):

@@ -2,12 +2,20 @@
 
 import os
 from collections.abc import Sequence
+from typing import TypedDict
 
 import torch
 
-__all__ = ["check_tensor", "check_same", "validating", "FLOATS"]
+__all__ = ["FLOATS", "Same", "check_same", "check_tensor", "validating"]
 
 FLOATS = (torch.float32, torch.float64)
+
+
+class Same(TypedDict):
+    """What `check_tensor` is told of a tensor that must be of the dtype and on the device of another."""
+
+    dtypes: tuple[torch.dtype, ...]
+    device: torch.device
 
 
 def validating(validate: bool | None) -> bool:
@@ -42,6 +50,7 @@ def check_tensor(
         TypeError: not a tensor, or of another dtype.
         ValueError: on another device, or of another shape.
     """
+    error: type[Exception]
     if isinstance(value, torch.Tensor):  # the order of the checks is also that of the errors
         if value.layout is not torch.strided:
             error = TypeError

@@ -1,5 +1,7 @@
 """Triangles that draw nothing: broken ones, those without area, and faces seen edge-on."""
 
+from typing import Any
+
 import torch
 
 from glraster.cuda_kernels.launcher import KernelFile
@@ -23,7 +25,7 @@ def find_unseen(pos: torch.Tensor, tri: torch.Tensor) -> torch.Tensor:
     """
     unseen = torch.empty((*pos.shape[:-2], tri.shape[0]), dtype=torch.int32, device=pos.device)
     N, T = 1 if pos.ndim == 2 else pos.shape[0], tri.shape[0]
-    fields = {"pos": pos, "tri": tri, "unseen": unseen, "N": N, "V": pos.shape[-2], "num_triangles": T}
+    fields: dict[str, Any] = {"pos": pos, "tri": tri, "unseen": unseen, "N": N, "V": pos.shape[-2], "num_triangles": T}
     KERNELS.launch("facing_find", unseen.numel(), **fields)
     return unseen
 

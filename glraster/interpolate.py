@@ -2,13 +2,14 @@
 
 import operator
 from collections.abc import Sequence
+from typing import SupportsIndex
 
 import torch
 
 from glraster.cuda_kernels.launcher import KernelFile, new_output, new_output_like, new_sum_like, rounded
 from glraster.cuda_kernels.upload import to_device
 
-from .checks import FLOATS, check_same, check_tensor
+from .checks import FLOATS, Same, check_same, check_tensor
 from .operators import Operator, new_gradients
 
 __all__ = ["interpolate"]
@@ -52,7 +53,7 @@ def interpolate(
     """
     op = "interpolate"
     rast = check_tensor(op, "rast", rast, "[N, H, W, 4]", shapes=((None, None, None, 4),), dtypes=FLOATS)
-    same = {"dtypes": (rast.dtype,), "device": rast.device}
+    same: Same = {"dtypes": (rast.dtype,), "device": rast.device}
     need, shapes = "[V, A], [1, V, A] or [N, V, A]", ((None, None), (None, None, None))
     attr = check_tensor(op, "attr", attr, need, shapes=shapes, **same)
     tri = check_tensor(op, "tri", tri, "[T, 3]", shapes=((None, 3),), dtypes=(torch.int32,), device=rast.device)
@@ -90,7 +91,7 @@ def _select(diff_attrs: str | Sequence[int] | torch.Tensor | None, num_attrs: in
     return tuple(index % num_attrs for index in chosen)
 
 
-def _attribute_index(index: object) -> int:
+def _attribute_index(index: SupportsIndex) -> int:
     """The index as an int; a bool, an entry of a mask, is none although Python counts it among the integers."""
     if isinstance(index, bool) or str(getattr(index, "dtype", "")) in ("bool", "torch.bool"):
         raise TypeError

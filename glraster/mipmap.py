@@ -1,7 +1,9 @@
 """Mip stacks: a texture at half, quarter, ... of its size."""
 
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, SupportsIndex
 
 import torch
 
@@ -85,7 +87,7 @@ def check_tex(op: str, tex: object, cube_mode: bool) -> torch.Tensor:
     return tex
 
 
-def check_max_mip_level(op: str, max_mip_level: object) -> int | None:
+def check_max_mip_level(op: str, max_mip_level: SupportsIndex | None) -> int | None:
     """Returns max_mip_level as an int, or None for no limit."""
     if max_mip_level is None:
         return None
@@ -107,7 +109,8 @@ def level_sizes(h: int, w: int, max_mip_level: int | None) -> list[tuple[int, in
 
 def build_levels(op: str, tex: torch.Tensor, max_mip_level: int | None, mip_filter: str) -> list[torch.Tensor]:
     """Levels 1..k of a checked texture, which pass no gradients to it."""
-    sizes = level_sizes(*tex.shape[-3:-1], max_mip_level)
+    h, w = tex.shape[-3:-1]
+    sizes = level_sizes(h, w, max_mip_level)
     if mip_filter == "box":
         _check_halving(op, sizes)
     elif mip_filter not in MIP_FILTERS:
@@ -140,7 +143,7 @@ def build_levels_bwd(grad_levels: list[torch.Tensor]) -> None:
         _launch("mipmap_bwd", grad_fine=grad_levels[_source(sizes, k)], grad_coarse=grad_levels[k])
 
 
-def _source(sizes: list[tuple[int, int]], k: int) -> int:
+def _source(sizes: Sequence[tuple[int, ...]], k: int) -> int:
     """From which level k is computed: the last one whose texels it unites whole, else the base, of which any cut is
     exact."""
     h, w = sizes[k]
@@ -162,13 +165,12 @@ def _launch(kernel: str, **tensors: torch.Tensor) -> None:
     fine, coarse = tensors.values()
     (h_fine, w_fine), (h, w) = fine.shape[-3:-1], coarse.shape[-3:-1]
     over = coarse if kernel == "mipmap_fwd" else fine
-    KERNELS.launch(
-        kernel,
-        over.shape[:-1].numel(),
+    fields: dict[str, Any] = {
         **tensors,
         **{"M": coarse.shape[:-3].numel(), "h": h, "w": w, "h_fine": h_fine, "w_fine": w_fine, "C": fine.shape[-1]},
-        halved=h_fine in (2 * h, 1) and w_fine in (2 * w, 1),
-    )
+        "halved": h_fine in (2 * h, 1) and w_fine in (2 * w, 1),
+    }
+    KERNELS.launch(kernel, over.shape[:-1].numel(), **fields)
 
 
 _mipmap = Operator("mipmap(Tensor tex, int num_levels) -> Tensor[]", _forward, _fake)

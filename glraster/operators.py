@@ -7,7 +7,8 @@ Each is called in one of two ways, which run the same implementation:
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch._C._functorch import unwrap_if_dead
@@ -74,10 +75,12 @@ class Operator:
             members["setup_context"] = lambda ctx, inputs, output: setup(ctx, self._nest(inputs), output)
         members |= {"backward": self._backward_flat, "jvp": self._jvp_flat, "vmap": self._vmap_flat}
         name = "".join(map(str.title, self.name.split("_")))  # what grad_fn is called
-        self._function = type(name, (torch.autograd.Function,), {k: staticmethod(f) for k, f in members.items()})
+        functions = {k: staticmethod(f) for k, f in members.items()}
+        self._function: type[torch.autograd.Function] = type(name, (torch.autograd.Function,), functions)
         # The part of Function.apply that is written in C++. The rest binds arguments to the names of forward's, and
         # takes longer than all that a small kernel does.
-        self._apply = super(torch.autograd.Function, self._function).apply
+        in_cpp: Any = super(torch.autograd.Function, self._function)
+        self._apply = in_cpp.apply
 
     def __call__(self, *args):
         if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
@@ -171,5 +174,5 @@ def _filled(function: Callable, *args):
 
 def new_gradients(tensors: Sequence[torch.Tensor | None], wanted: Sequence[bool]) -> tuple[torch.Tensor | None, ...]:
     """Uninitialized gradients of those `tensors` for which they are wanted, else None."""
-    pairs = zip(tensors, wanted, strict=True)
+    pairs: Iterable[tuple[Any, bool]] = zip(tensors, wanted, strict=True)  # None is never wanted
     return tuple(new_output_like(tensor) if want else None for tensor, want in pairs)

@@ -6,6 +6,7 @@ Image row 0 is the bottom row; X points right and Y up, in pixels; clip space is
 
 import operator
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -94,8 +95,7 @@ def make_scene(op, glctx, pos, tri, resolution, ranges, cull) -> tuple[torch.Ten
         raise ValueError(f"{op}(): pos of shape [V, 4] needs ranges, int32 [N, 2] on cpu, got None")
     else:
         cpu = torch.device("cpu")
-        shapes = ((None, 2),)
-        ranges = check_tensor(op, "ranges", ranges, "[N, 2]", shapes=shapes, dtypes=(torch.int32,), device=cpu)
+        ranges = check_tensor(op, "ranges", ranges, "[N, 2]", shapes=((None, 2),), dtypes=(torch.int32,), device=cpu)
     if not isinstance(cull, str) or cull not in CULL_SIGN:
         raise ValueError(f"{op}(): cull must be 'none', 'back' or 'front', got {cull!r}")
     height, width = _check_resolution(op, resolution)
@@ -163,13 +163,15 @@ def _jvp(tangent_pos, pos, tri, ids, output_db, grad_db):
 
 def _launch(kernel: str, pos: torch.Tensor, tri: torch.Tensor, ids: torch.Tensor, **tensors) -> None:
     N, H, W = ids.shape
+    V = pos.shape[-2]
+    inputs: dict[str, Any] = {"pos": pos, "tri": tri, "ids": ids.view(torch.int32), "N": N, "H": H, "W": W, "V": V}
     BARYCENTRICS.launch(
         kernel,
         ids.numel(),
-        **{"pos": pos, "tri": tri, "ids": ids.view(torch.int32), "N": N, "H": H, "W": W, "V": pos.shape[-2]},
+        **inputs,
         num_triangles=tri.shape[0],
         id_stride=ids.element_size() // 4,
-        pos_stride=pos.shape[-2] * 4 if pos.ndim == 3 else 0,
+        pos_stride=V * 4 if pos.ndim == 3 else 0,
         **tensors,
     )
 

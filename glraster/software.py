@@ -1,5 +1,7 @@
 """The software rasterizer: which triangle each pixel sees, by the kernels of rasterize.cu."""
 
+from typing import Any
+
 import torch
 
 from glraster.cuda_kernels.launcher import KernelFile, new_output, runs_on_gpu, threads_for
@@ -27,7 +29,7 @@ def find_visible(scene: Scene, behind: Visibility | None = None, by_bands: bool 
     item_start, first_triangle, num_items = _work_items(scene)
     if keys.numel() and num_items:
         tiles = keys.new_empty(num_items)
-        fields = {
+        fields: dict[str, Any] = {
             **{"pos": scene.pos, "tri": scene.tri, "item_start": item_start, "first_triangle": first_triangle},
             **{"previous": None if behind is None else behind.ids, "keys": keys, "tiles": tiles, "large": None},
             **{"N": N, "H": H, "W": W, "V": scene.pos.shape[-2], "num_triangles": T, "num_items": num_items},

@@ -2,12 +2,13 @@
 
 import operator
 from collections.abc import Sequence
+from typing import SupportsIndex
 
 import torch
 
 from glraster.cuda_kernels.launcher import KernelFile, new_output, new_zeros, rounded, runs_on_gpu, threads_for
 
-from .checks import check_same, check_tensor
+from .checks import Same, check_same, check_tensor
 from .mipmap import (
     MipStack,
     build_levels,
@@ -92,7 +93,7 @@ def texture(
     op = "texture"
     lookup = _check_modes(filter_mode, boundary_mode, max_anisotropy, uv_da, mip_level_bias)
     tex = check_tex(op, tex, boundary_mode == "cube")
-    same = {"dtypes": (tex.dtype,), "device": tex.device}
+    same: Same = {"dtypes": (tex.dtype,), "device": tex.device}
     D = 3 if boundary_mode == "cube" else 2
     uv = check_tensor(op, "uv", uv, f"[N, H, W, {D}]", shapes=((None, None, None, D),), **same)
     image = tuple(uv.shape[:3])
@@ -133,7 +134,7 @@ def _check_modes(filter_mode, boundary_mode, max_anisotropy, uv_da, mip_level_bi
     return filter_mode, boundary_mode, samples
 
 
-def _check_max_anisotropy(max_anisotropy: object) -> int:
+def _check_max_anisotropy(max_anisotropy: SupportsIndex) -> int:
     need = "texture(): max_anisotropy must be an integer from 1 to 1024"
     try:
         samples = operator.index(max_anisotropy)
@@ -147,6 +148,7 @@ def _check_max_anisotropy(max_anisotropy: object) -> int:
 def _levels(tex, mip, max_mip_level, mip_filter) -> list[torch.Tensor]:
     """Levels 1..k: built from tex, or the given ones, checked."""
     op = "texture"
+    given: Sequence[torch.Tensor]
     if mip is None:
         return build_levels(op, tex, max_mip_level, mip_filter)
     if isinstance(mip, MipStack):
@@ -159,11 +161,11 @@ def _levels(tex, mip, max_mip_level, mip_filter) -> list[torch.Tensor]:
     else:
         kind = type(mip).__name__
         raise TypeError(f"{op}(): mip must come from texture_construct_mip() or be a list of tensors, got {kind}")
-    sizes = level_sizes(*tex.shape[-3:-1], None)[1:]
+    h, w = tex.shape[-3:-1]
+    sizes = level_sizes(h, w, None)[1:]
     if len(given) > len(sizes):
-        h, w = tex.shape[-3:-1]
         raise ValueError(f"{op}(): mip must have at most {len(sizes)} levels for a tex of {h} x {w}, got {len(given)}")
-    same = {"dtypes": (tex.dtype,), "device": tex.device}
+    same: Same = {"dtypes": (tex.dtype,), "device": tex.device}
     checked = []
     for k, (level, size) in enumerate(zip(given, sizes, strict=False)):
         shape = (*tex.shape[:-3], *size, tex.shape[-1])

@@ -4,7 +4,7 @@ import torch
 
 from glraster.cuda_kernels.launcher import KernelFile, new_output, new_output_like, new_zeros, threads_for
 
-from .checks import FLOATS, check_same, check_tensor
+from .checks import FLOATS, Same, check_same, check_tensor
 from .mipmap import MAX_SIDE
 from .operators import Operator, new_gradients
 from .texture import BOUNDARY_MODES, gradient_copies, receives_many, sum_of_copies
@@ -60,7 +60,7 @@ def texture3d(
     tex = check_tensor(op, "tex", tex, need, shapes=((None,) * 5,), dtypes=FLOATS)
     if not all(0 < side <= MAX_SIDE for side in tex.shape[1:4]):
         raise ValueError(f"{op}(): tex must be {need} with sides from 1 to {MAX_SIDE}, got {list(tex.shape)}")
-    same = {"dtypes": (tex.dtype,), "device": tex.device}
+    same: Same = {"dtypes": (tex.dtype,), "device": tex.device}
     uvw = check_tensor(op, "uvw", uvw, "[N, H, W, 3]", shapes=((None, None, None, 3),), **same)
     if tex.shape[0] != 1:
         check_same(op, "the minibatch", tex=tex.shape[0], uvw=uvw.shape[0])

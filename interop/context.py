@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import cast
 
 from .current import Current
 from .egl import (
@@ -97,10 +98,10 @@ class HeadlessContext:
         self._check_usable()  # before waiting: the other thread may hold it for ever
         self._lock.acquire()
         try:
-            self._check_usable()
+            context = self._check_usable()
             if self._holder is None:
-                self._make_current()
-            elif not self._egl_context.is_current():
+                self._make_current(context)
+            elif not context.is_current():
                 raise RuntimeError("another context was made current since set_context(): call set_context() again")
             self._depth += 1
         except BaseException:
@@ -108,13 +109,13 @@ class HeadlessContext:
             raise
         return self
 
-    def _make_current(self) -> None:
+    def _make_current(self, context: "_EGLContext") -> None:
         outermost = self._depth == 0 and self._holder is None
-        before = Current() if outermost else self._before
+        before = Current() if outermost else cast(Current, self._before)
         try:
             if outermost:
                 before.set_aside()
-            self._egl_context.make_current()
+            context.make_current()
         except BaseException:
             before.restore()
             raise
@@ -124,7 +125,7 @@ class HeadlessContext:
         self._depth -= 1
         try:
             if self._depth == 0 and self._holder is None:
-                self._before.restore()
+                cast(Current, self._before).restore()
                 self._before = None
         finally:
             self._lock.release()
@@ -137,8 +138,7 @@ class HeadlessContext:
         """
         self._check_usable()
         with self._lock:
-            self._check_usable()
-            self._make_current()
+            self._make_current(self._check_usable())
             self._holder = threading.get_ident()
 
     def release_hold(self) -> None:
@@ -147,12 +147,12 @@ class HeadlessContext:
         Raises:
             RuntimeError: this thread does not hold it.
         """
-        self._check_usable()
+        context = self._check_usable()
         if self._holder != threading.get_ident():
             raise RuntimeError("release_context(): this thread has not called set_context()")
         with self._lock:
-            if self._egl_context.is_current():
-                self._before.restore()
+            if context.is_current():
+                cast(Current, self._before).restore()
             self._before = self._holder = None
 
     @property
@@ -165,7 +165,7 @@ class HeadlessContext:
         """Whether it is neither closed nor from before a fork."""
         return self._egl_context is not None and self._pid == os.getpid()
 
-    def _check_usable(self) -> None:
+    def _check_usable(self) -> "_EGLContext":
         if self._pid != os.getpid():
             raise RuntimeError(
                 "this OpenGL context was made before the process forked, and drivers do not survive that: make the "
@@ -175,6 +175,7 @@ class HeadlessContext:
             raise RuntimeError("this OpenGL context is closed")
         if self._holder not in (None, threading.get_ident()):
             raise RuntimeError("this OpenGL context is held by another thread: call release_context() there first")
+        return self._egl_context
 
     def close(self, farewell: Callable[[], None] | None = None) -> None:
         """Destroys the context with everything in it; a second call does nothing, nor does one in a forked child.
@@ -189,18 +190,19 @@ class HeadlessContext:
             return
         self._check_usable()
         with self._lock:
+            context = self._check_usable()
             if farewell is not None:
-                self._make_current()
+                self._make_current(context)
                 farewell()
-            if self._egl_context.is_current() and self._before is not None:
+            if context.is_current() and self._before is not None:
                 self._before.restore()
             self.abandon()
 
     def abandon(self) -> None:
         """Destroys the context without a farewell, where nobody can use it any more; on any thread."""
-        if self.usable:
-            context, self._egl_context = self._egl_context, None
-            self._before = self._holder = None
+        context = self._egl_context
+        if context is not None and self.usable:
+            self._egl_context = self._before = self._holder = None
             context.destroy()
             _give_memory_back()
 

@@ -1,5 +1,7 @@
 """One order for the vertices of triangles that coincide, so that OpenGL gives them equal depths to the last bit."""
 
+from typing import Any
+
 import torch
 
 from glraster.cuda_kernels.launcher import KernelFile
@@ -20,6 +22,7 @@ def order_corners(pos: torch.Tensor, tri: torch.Tensor, keep_facing: bool) -> to
     ordered = torch.empty_like(tri)
     # On a CPU a triangle takes 7 ns: it takes many of them to be worth waking a second thread for.
     work = -(-tri.shape[0] // 32) if pos.device.type == "cpu" else tri.shape[0]
-    fields = {"pos": pos, "tri": tri, "ordered": ordered, "V": pos.shape[0], "num_triangles": tri.shape[0]}
+    V, T = pos.shape[0], tri.shape[0]
+    fields: dict[str, Any] = {"pos": pos, "tri": tri, "ordered": ordered, "V": V, "num_triangles": T}
     KERNELS.launch("corners_order", work, **fields, keep_facing=keep_facing)
     return ordered

@@ -3,6 +3,7 @@
 import ctypes
 import functools
 import os
+from typing import cast
 
 from .egl import EGL_OPENGL_API, egl
 
@@ -29,7 +30,7 @@ class Current:
     def set_aside(self) -> None:
         """Makes way for a context of EGL: a thread cannot go from GLX to EGL in one step."""
         if self._glx is not None:
-            _loaded_glx().glXMakeContextCurrent(self._glx[0], 0, 0, None)
+            cast(ctypes.CDLL, _loaded_glx()).glXMakeContextCurrent(self._glx[0], 0, 0, None)
 
     def restore(self) -> None:
         library = egl()
@@ -38,7 +39,7 @@ class Current:
             library.eglMakeCurrent(library.eglGetCurrentDisplay(), None, None, None)
         library.eglBindAPI(self._api)
         if self._glx is not None:
-            _loaded_glx().glXMakeContextCurrent(*self._glx)
+            cast(ctypes.CDLL, _loaded_glx()).glXMakeContextCurrent(*self._glx)
 
 
 def _loaded_glx() -> ctypes.CDLL | None:

@@ -52,8 +52,11 @@ _PIXEL_STORE = {
 }
 
 
+_Number = ctypes.c_int | ctypes.c_float | ctypes.c_double
+
+
 class _Entry(NamedTuple):
-    read: Callable[[], tuple]
+    read: Callable[..., tuple]
     write: Callable[..., None]
     wanted: tuple = ()  # where it is always the same
 
@@ -101,7 +104,7 @@ def _function(name: str, *arguments: type, result: type | None = None) -> Callab
     return ctypes.CFUNCTYPE(result, *arguments)(egl().eglGetProcAddress(name.encode()))
 
 
-def _reader(name: str, item: type, *keys: int, count: int = 1) -> Callable[[], tuple]:
+def _reader(name: str, item: type[_Number], *keys: int, count: int = 1) -> Callable[[], tuple]:
     """A call of glGet...v, or with two keys of glGet...i_v."""
     buffer = (item * count)()
     get = _function(name, *(ctypes.c_uint for _ in keys), ctypes.c_void_p)

@@ -15,6 +15,7 @@ import functools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 __all__ = [
     "DEVICE_VARIABLE",
@@ -89,6 +90,10 @@ class _Library:
             address = self.eglGetProcAddress(name.encode())
             setattr(self, name, ctypes.CFUNCTYPE(*prototype)(address) if address else None)
         self.client_extensions = self.extensions(None)
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def extensions(self, display: int | None) -> set[str]:
         """Extensions of a display; with None, those of the library itself."""
@@ -197,7 +202,7 @@ def list_devices() -> list[EGLDevice]:
     return [_describe(index, handles[index]) for index in range(count.value)]
 
 
-def _describe(index: int, handle: int) -> EGLDevice:
+def _describe(index: int, handle: int | None) -> EGLDevice:
     library = egl()
 
     def text(name: int, *extensions: str) -> str | None:

@@ -73,7 +73,8 @@ def _describe(compiler: Nvcc | Nvrtc) -> str:
 
 def kernel_folders() -> list[Finding]:
     """Where compiled kernels are kept: the first folder that can be used."""
-    check, faults = "Compiled kernels", []
+    check = "Compiled kernels"
+    faults: list[str] = []
     for folder in kernel_cache.folders():
         fault = folder.fault()
         if fault is None:

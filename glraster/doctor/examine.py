@@ -114,7 +114,8 @@ def _title(name: str, *arguments: str) -> str:
 def _run_all(checks: list[Check], timeout: float) -> list[Any]:
     """Runs checks, as many at a time as there are processors, and returns their answers in the order given."""
     answers: dict[int, Any] = {}
-    waiting, running = list(enumerate(checks)), {}
+    running: dict[int, _Child] = {}
+    waiting = list(enumerate(checks))
     while waiting or running:
         while waiting and len(running) < max(2, os.cpu_count() or 1):
             index, check = waiting.pop(0)

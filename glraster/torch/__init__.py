@@ -10,6 +10,7 @@ import logging
 import operator
 import sys
 import types
+from typing import Any
 
 from ..antialias import antialias, antialias_construct_topology_hash
 from ..contexts import OpenGLRasterizer, RasterizeContext, SoftwareRasterizer
@@ -106,7 +107,7 @@ def alias(*, force: bool = False) -> None:
         return
     if not force and (name in sys.modules or importlib.util.find_spec(name) is not None):
         raise RuntimeError(f"alias(): {name} is installed, and would be hidden: alias(force=True) hides it")
-    package = types.ModuleType(name, f"An alias of {__name__}.")
+    package: Any = types.ModuleType(name, f"An alias of {__name__}.")
     package.__path__ = []  # a package, in which nothing else is found
     package.__version__, package.torch = __version__, here
     modules = {name: package, f"{name}.torch": here, f"{name}.torch.ops": importlib.import_module(f"{__name__}.ops")}
