@@ -16,7 +16,7 @@ try:  # for the table; without it the report is plain lines
     from rich.table import Column, Table
     from rich.text import Text
 except ImportError:
-    Console = None
+    Console = None  # type: ignore[assignment, misc]  # stands for its absence
 
 __all__ = ["main"]
 
