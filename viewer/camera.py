@@ -10,6 +10,7 @@ import torch
 
 __all__ = ["Camera", "Pose"]
 
+Vector = Sequence[float] | np.ndarray
 _STEEPEST = math.radians(89)  # looking straight along `up` leaves no horizon
 
 
@@ -34,9 +35,9 @@ class Camera:
 
     def __init__(
         self,
-        eye: Sequence[float] = (0.0, 0.0, 3.0),
-        target: Sequence[float] = (0.0, 0.0, 0.0),
-        up: Sequence[float] = (0.0, 1.0, 0.0),
+        eye: Vector = (0.0, 0.0, 3.0),
+        target: Vector = (0.0, 0.0, 0.0),
+        up: Vector = (0.0, 1.0, 0.0),
         fov: float = 40.0,
     ):
         if not 0 < fov < 180:
@@ -51,7 +52,7 @@ class Camera:
         """Eye, target and up, as they are now."""
         return self._pose
 
-    def place(self, eye: Sequence[float], target: Sequence[float], up: Sequence[float] = (0.0, 1.0, 0.0)) -> None:
+    def place(self, eye: Vector, target: Vector, up: Vector = (0.0, 1.0, 0.0)) -> None:
         """Moves the camera; arguments as in the constructor."""
         self._change(lambda _: _pose(eye, target, up))
 
@@ -79,7 +80,7 @@ class Camera:
         """Goes back to where it was made, or last made at home."""
         self._change(lambda _: self._home)
 
-    def look_at_sphere(self, centre: Sequence[float], radius: float) -> None:
+    def look_at_sphere(self, centre: Vector, radius: float) -> None:
         """Moves back or forth until a sphere fills the image, and calls that place home."""
         x, y, back, _ = _axes(self._pose)
         target = np.asarray(centre, dtype=np.float64)
@@ -134,7 +135,7 @@ class Camera:
             listener()
 
 
-def _pose(eye, target, up) -> Pose:
+def _pose(eye: Vector, target: Vector, up: Vector) -> Pose:
     pose = Pose(*(np.asarray(vector, dtype=np.float64) for vector in (eye, target, up)))
     for name, vector in pose._asdict().items():
         if vector.shape != (3,) or not np.isfinite(vector).all():

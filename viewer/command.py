@@ -57,7 +57,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _make_views(files: dict[str, MeshFile], vectors: torch.Tensor | None, device: str) -> list[MeshView]:
-    views, names = [], set()
+    views: list[MeshView] = []
+    names: set[str] = set()
     for path, file in files.items():
         name = Path(path).stem
         while name in names:

@@ -3,6 +3,10 @@
 import threading
 import time
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .pictures import Source
 
 __all__ = ["Choice", "Controls", "Stage"]
 
@@ -12,10 +16,10 @@ class Stage:
 
     def __init__(self):
         self._changed = threading.Condition()
-        self._sources: dict[str, object] = {}
+        self._sources: dict[str, Source] = {}
         self.version = 0
 
-    def put(self, **sources: object) -> None:
+    def put(self, **sources: "Source") -> None:
         """Replaces what is shown under these names."""
         with self._changed:
             self._sources |= sources
@@ -27,7 +31,7 @@ class Stage:
             self._sources.pop(name, None)
         self.touch()
 
-    def sources(self) -> dict[str, object]:
+    def sources(self) -> "dict[str, Source]":
         """The newest of every name, in the order of their first showing."""
         with self._changed:
             return dict(self._sources)

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 
@@ -67,12 +68,14 @@ class MeshView:
         look = {"colors": colors, "normals": normals, "uv": uv, "vectors": vectors}
         check_mesh(name, vertices, faces, texture=texture, mode=mode, **look)
 
-        def copied(tensor: torch.Tensor | None, dtype: torch.dtype = torch.float32) -> torch.Tensor | None:
-            return None if tensor is None else tensor.detach().to(vertices.device, dtype, copy=True).contiguous()
+        def copied(tensor: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+            return tensor.detach().to(vertices.device, dtype, copy=True).contiguous()
 
         self.name = name
         self.vertices, self.faces = copied(vertices), copied(faces, torch.int32)
-        self.colors, self.given_normals, self.uv, self.vectors = map(copied, look.values())
+        self.colors, self.given_normals, self.uv, self.vectors = (
+            None if tensor is None else copied(tensor) for tensor in look.values()
+        )
         if texture is not None:
             parts = [Part(0, len(faces), texture=copied(texture))]
         self.parts = tuple(parts) or (Part(0, len(faces)),)
@@ -124,15 +127,16 @@ class MeshView:
         return glraster.antialias_construct_topology_hash(self.faces)
 
     @functools.cached_property
-    def _arrows(self) -> tuple["MeshView", Legend]:
+    def _arrows(self) -> tuple["MeshView", Legend | None]:
         """The mesh with the lengths of its vectors as colours, and some of them as spikes."""
-        lengths = self.vectors.norm(dim=1)
+        vectors = cast(torch.Tensor, self.vectors)  # the mode needs them
+        lengths = vectors.norm(dim=1)
         colors, legend = colored(lengths[None, None, :, None])
         colors = colors[0, 0].float() / 255
         longest = lengths.nan_to_num(0, 0, 0).max().clamp(min=1e-30)
         chosen = torch.linspace(0, len(lengths) - 1, min(MOST_ARROWS, len(lengths))).long().unique()
         chosen = chosen[(lengths[chosen] > 0.02 * longest) & lengths[chosen].isfinite()]
-        step = self.vectors[chosen] / longest * (0.3 * self.bounds()[1])
+        step = vectors[chosen] / longest * (0.3 * self.bounds()[1])
         side = torch.linalg.cross(step, step.roll(1, 1) + 0.1 * step.norm(dim=1, keepdim=True))
         side = torch.nn.functional.normalize(side, dim=1) * step.norm(dim=1, keepdim=True) * 0.07
         other = torch.nn.functional.normalize(torch.linalg.cross(step, side), dim=1) * side.norm(dim=1, keepdim=True)
@@ -203,7 +207,7 @@ class MeshView:
             for part in self.parts:
                 inside = (ids >= part.first) & (ids < part.first + part.count)
                 if part.texture is not None and inside.any():
-                    how = {"filter_mode": "anisotropic", "mip_filter": "area"}
+                    how: dict[str, Any] = {"filter_mode": "anisotropic", "mip_filter": "area"}
                     found = glraster.texture(part.texture[None].to(uv), uv, uv_da, **how)
                     color = found.where(inside[..., None], color)
         return color

@@ -41,7 +41,7 @@ class Snapshot:
 
     tensor: torch.Tensor  # [N, H, W, C]
     count: int  # images that there were, of which N are kept
-    ready: object = None  # CUDA event after which the copy is whole
+    ready: torch.cuda.Event | None = None  # CUDA event after which the copy is whole
     legend: Legend | None = None  # of images that are colours already
 
     @classmethod

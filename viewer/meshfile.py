@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -65,7 +65,7 @@ def _part(mesh: Any, first: int) -> Part:
     rgb = (0.75, 0.75, 0.75) if color is None else tuple(float(c) / 255 for c in np.asarray(color)[:3])
     if texture is not None and getattr(material, "baseColorFactor", None) is not None:
         texture = texture * torch.tensor(rgb)
-    return Part(first, len(mesh.faces), rgb, texture)
+    return Part(first, len(mesh.faces), cast(tuple[float, float, float], rgb), texture)
 
 
 def _uv(meshes: list[Any]) -> torch.Tensor | None:

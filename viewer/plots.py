@@ -1,6 +1,7 @@
 """Numbers logged over iterations."""
 
 import threading
+from typing import Any, SupportsFloat
 
 import numpy as np
 import torch
@@ -15,11 +16,11 @@ class Plots:
 
     def __init__(self):
         self._lock = threading.Lock()
-        self._curves: dict[str, tuple[list[float], list[object]]] = {}
+        self._curves: dict[str, tuple[list[float], list[SupportsFloat]]] = {}
         self._strides: dict[str, int] = {}
         self._counts: dict[str, int] = {}
 
-    def append(self, name: str, iteration: int | None, value: object) -> None:
+    def append(self, name: str, iteration: int | None, value: Any) -> None:
         """Adds a point; without an iteration the points count themselves.
 
         Raises:
@@ -70,7 +71,7 @@ class _OnGpu:
     """A number on a GPU, read once."""
 
     def __init__(self, tensor: torch.Tensor):
-        self._value = tensor.detach().reshape(()).clone()
+        self._value: torch.Tensor | float = tensor.detach().reshape(()).clone()
 
     def __float__(self) -> float:
         if not isinstance(self._value, float):

@@ -58,14 +58,14 @@ class Progress:
         if self._bar is not None:
             self._bar.update()
             if time.monotonic() - self._read > PERIOD:
-                self._note()
+                self._note(self._bar)
 
     def close(self) -> None:
         """After the last one."""
         if self._bar is not None:
-            self._note()
+            self._note(self._bar)
             self._bar.close()
 
-    def _note(self) -> None:
-        self._bar.set_postfix(self._plots.newest(), refresh=False)
+    def _note(self, bar: _Bar) -> None:
+        bar.set_postfix(self._plots.newest(), refresh=False)
         self._read = time.monotonic()

@@ -4,8 +4,9 @@ import collections
 import os
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,7 @@ class Recorder:
     def __init__(self, path: Path, fps: float):
         self.path, self._fps = path, fps
         needed("PIL.Image", "record")
-        self._ffmpeg = needed("imageio_ffmpeg", "record") if path.suffix else None
+        self._ffmpeg: Any = needed("imageio_ffmpeg", "record") if path.suffix else None
         (path.parent if path.suffix else path).mkdir(parents=True, exist_ok=True)
         self._waiting: collections.deque[Callable[[], list[Picture]]] = collections.deque()
         self._changed = threading.Condition()
@@ -61,7 +62,7 @@ class Recorder:
         self.written = self.dropped = 0
         self.failed: Exception | None = None
         self._size: tuple[int, int] | None = None
-        self._writer = None
+        self._writer: Generator[None, Any, None] | None = None
         self._thread = threading.Thread(target=self._run, name="glraster recorder", daemon=True)
         self._thread.start()
 
@@ -118,7 +119,7 @@ class Recorder:
             self._writer = self._open(*self._size)
         self._writer.send(np.ascontiguousarray(image))
 
-    def _open(self, height: int, width: int):
+    def _open(self, height: int, width: int) -> Generator[None, Any, None]:
         # Fragments of a second: what has been written so far plays, however the process ends.
         fragments = ["-movflags", "frag_keyframe+empty_moov+default_base_moof", "-g", str(max(1, round(self._fps)))]
         writer = self._ffmpeg.write_frames(

@@ -5,9 +5,9 @@ import contextlib
 import itertools
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 
@@ -22,6 +22,10 @@ from .pictures import Source, enclosing_sphere, make_pictures
 from .plots import Plots
 from .progress import Progress
 from .record import Recorder, check_path
+
+if TYPE_CHECKING:
+    from .web import WebOutput
+    from .window import WindowOutput
 
 __all__ = ["Viewer"]
 
@@ -83,7 +87,7 @@ class Viewer:
         self._taken: dict[str, float] = {}
         self._frame_version = 0
         self._recorder: Recorder | None = None
-        self._live = None
+        self._live: WebOutput | WindowOutput | None = None
         self.closed = False
         self.output = self._open(output, path)
         atexit.register(self.close)  # also after Ctrl-C
@@ -168,7 +172,7 @@ class Viewer:
         if not self._idle:
             self.stage.touch()
 
-    def mesh(self, vertices: torch.Tensor, faces: torch.Tensor, *, name: str = "mesh", **look: object) -> None:
+    def mesh(self, vertices: torch.Tensor, faces: torch.Tensor, *, name: str = "mesh", **look: Any) -> None:
         """Shows a mesh, seen by `camera` and drawn by glraster itself, again whenever the camera moves.
 
         Args:
@@ -198,7 +202,7 @@ class Viewer:
             desc: what stands before the bar.
         """
         controls = self.controls
-        controls.total = total if total is not None or not hasattr(iterable, "__len__") else len(iterable)
+        controls.total = total if total is not None or not hasattr(iterable, "__len__") else len(cast(Sized, iterable))
         bar = Progress(self.plots, controls.total, desc)
         controls.quitting, controls.looping = False, True
         try:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .camera import Pose
 from .controls import Stage
 from .extras import needed
 from .grid import compose
@@ -49,7 +50,7 @@ class WebOutput:
         self._panel = Panel(self._server, viewer)
         self._lock = threading.Lock()
         self._watchers: dict[int, _Watcher] = {}
-        self._begins = None
+        self._begins: Pose | None = None
         self._set_initial_camera()
         self._server.on_client_connect(self._welcome)
         self._server.on_client_disconnect(self._forget)
@@ -131,7 +132,7 @@ class _Watcher:
         self.sent_size: tuple[int, int] | None = None
         self._stage = stage
         self._known = self._pose()  # where its camera is, as it says
-        self._told = viewer.camera.pose  # a pose that it has been given and not taken yet
+        self._told: Pose | None = viewer.camera.pose  # a pose that it has been given and not taken yet
         self._when, self._attempts = float("-inf"), 0
         client.camera.on_update(self._moved)
 

@@ -2,7 +2,7 @@
 
 import io
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,7 +35,7 @@ class Panel:
         self._screenshot = gui.add_button("Screenshot")
         self._record = gui.add_button("Record")
         self._reset = gui.add_button("Reset the camera")
-        self._plots: dict[str, object] = {}
+        self._plots: dict[str, Any] = {}
         self._choices: dict[str, object] = {}
         self._plotted = 0.0
         self._shown: dict[object, object] = {}

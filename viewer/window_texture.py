@@ -1,13 +1,16 @@
 """The window's pictures as textures."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .camera import Camera
 from .draw import MeshView
-from .images import Picture, Snapshot
+from .images import Legend, Picture, Snapshot
 from .pictures import Source, make_pictures
+
+if TYPE_CHECKING:
+    from .window_cuda import CudaTexture
 
 __all__ = ["Texture"]
 
@@ -16,11 +19,13 @@ class Texture:
     """One picture as a texture, uploaded when it changes. Its first row is the picture's top row."""
 
     def __init__(self, gl: Any):
-        self._gl, self._texture = gl, None
+        self._gl = gl
+        self._texture: Any = None
         self._state: tuple | None = None
         self._kept: object = None
-        self._on_gpu = None
-        self.label, self.legend = "", None  # type: str, Legend | None
+        self._on_gpu: CudaTexture | None = None
+        self.label = ""
+        self.legend: Legend | None = None
         self.shape = (1, 1)
 
     @property

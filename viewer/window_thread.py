@@ -54,7 +54,8 @@ class UiThread:
 
     def _run(self) -> None:
         yield_to_others()
-        glfw, started = None, False
+        glfw: Any = None
+        started = False
         try:
             glfw = needed("glfw", "viewer")
             start_glfw(glfw)

@@ -4,9 +4,18 @@
 """
 
 import importlib
+from typing import TYPE_CHECKING, Any
 
 from .credit import texel_credit, vertex_credit
 from .estimator import stochastic_grad
+
+if TYPE_CHECKING:
+    from .mesh_scene import MeshScene
+    from .optimizer import StochasticOptimizer
+    from .parameters import Parameter
+    from .splat_scene import SplatScene
+    from .subdivision import loop_subdivision
+    from .volume_scene import VolumeScene
 
 __all__ = [
     "MeshScene",
@@ -30,7 +39,7 @@ _OPENGL = {
 }
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     """What needs OpenGL is imported at its first use."""
     if name not in _OPENGL:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

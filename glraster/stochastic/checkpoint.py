@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ _PARTS = ("values", "moments", "counts")
 
 def save_state(path: str | Path, states: Sequence[ParameterState], steps: int, seed: int) -> None:
     """Writes values, moments and counts of all parameters, and the counters, as .npz; the file is whole or absent."""
-    content = {"version": np.array(_VERSION), "steps": np.array(steps), "seed": np.array(seed)}
+    content: dict[str, Any] = {"version": np.array(_VERSION), "steps": np.array(steps), "seed": np.array(seed)}
     for state in states:
         name, shape = state.parameter.name, state.parameter.value.shape
         content[f"{name}.values"] = state.read(state.values)

@@ -1,7 +1,7 @@
 """Credit: each pixel's difference in loss goes to the rows of parameters that contributed to it."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from .frame import Frame
 from .programs import Source, shipped
 
 if TYPE_CHECKING:
-    from .device import Device
+    from .device import Device, Pass
     from .views import Views
 
 __all__ = ["Credit", "RowCredit", "SceneCredit", "TexelCredit", "transposed"]
@@ -29,6 +29,7 @@ class Credit:
     """
 
     defines: tuple[str, ...] = ()
+    _pass: "Pass"  # of each subclass
 
     def __init__(self, device: "Device", rows: int, num_pairs: int, scale: float):
         self.device, self.rows, self.scale = device, rows, scale
@@ -36,7 +37,7 @@ class Credit:
         self.uniforms: dict = {"rows": rows}
         self._sums = [self.buffers["Sums"]]
 
-    def accumulate(self, frame: Frame, views: "Views", **more) -> None:
+    def accumulate(self, frame: Frame, views: "Views", **more: Any) -> None:
         """Adds what the frame's pairs show; its atlas is bound for passes. `more` are uniforms of the pass."""
         atlas = frame.atlas
         textures = {"color": atlas.color, "ids": atlas.ids, "uvs": atlas.uvs, "targets": views.targets}

@@ -1,6 +1,7 @@
 """OpenGL as the optimizer uses it: programs, buffers and textures of one headless context, by way of moderngl."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import moderngl
 import numpy as np
@@ -40,10 +41,11 @@ class Device:
         self._kept: set = set()
         with self.context:
             # The latest wrapper would become moderngl's default for everyone else in this process.
-            before = moderngl._store.default_context
+            store = cast(Any, moderngl)._store  # which moderngl's types do not tell of
+            before = store.default_context
             GL.glBindFramebuffer(GL.GL_FRAMEBUFFER, 0)
-            self.gl = moderngl.create_context(require=430, context=_Loader())
-            moderngl._store.default_context = before
+            self.gl = moderngl.create_context(require=430, context=cast(Any, _Loader()))
+            store.default_context = before
             while GL.glGetError() != GL.GL_NO_ERROR:
                 pass  # moderngl asks for more than OpenGL 4.3 knows
             self.max_texture_size = int(GL.glGetIntegerv(GL.GL_MAX_TEXTURE_SIZE))
@@ -87,7 +89,7 @@ class Device:
     def draw(self, vertex: Sequence[Source], fragment: Sequence[Source], *defines: str) -> "Pass":
         """The program of a vertex and a fragment shader."""
         names = ["glraster"]
-        shaders = {
+        shaders: dict[str, Any] = {
             "vertex_shader": compose(vertex, defines, names),
             "fragment_shader": compose(fragment, defines, names),
         }
@@ -143,7 +145,7 @@ class Device:
                 self.gl.release()
             if self._owns:
                 self.context.close()
-        self.gl = None
+        self.gl = None  # type: ignore[assignment]  # closed: nothing uses it any more
 
 
 class Pass:
@@ -151,7 +153,8 @@ class Pass:
 
     def __init__(self, device: Device, program):
         self._device, self.program = device, device.keep(program)
-        self._blocks, self._samplers = {}, {}
+        self._blocks: dict[str, int] = {}
+        self._samplers: dict[str, int] = {}
         for name in program:
             member = program[name]
             if type(member).__name__ == "StorageBlock":

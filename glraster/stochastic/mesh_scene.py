@@ -1,8 +1,8 @@
 """Triangle meshes, shaded by a fragment shader of the user's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import moderngl
 import numpy as np
@@ -83,11 +83,11 @@ class MeshScene:
             raise ValueError(f"StochasticOptimizer(): 'position' must have credit {need!r}, got {position.credit!r}")
         if position is None and "position" not in self.attributes:
             raise ValueError("StochasticOptimizer(): the scene needs 'position', as a fixed attribute or a parameter")
-        if self.subdivision is not None and position is None:
-            raise ValueError("StochasticOptimizer(): a subdivision needs the parameter 'position'")
         shapes = self.attributes | {p.name: p.value for p in parameters if p.credit == "vertex"}
         sizes = {name: array.shape for name, array in shapes.items()}
         if self.subdivision is not None:
+            if position is None:
+                raise ValueError("StochasticOptimizer(): a subdivision needs the parameter 'position'")
             sizes["position"] = (self.subdivision.num_vertices, 3)
             self._check_size("position", position.rows, self.subdivision.num_controls)
         vertices = sizes["position"][0]
@@ -116,7 +116,8 @@ class MeshScene:
         if not (parameter.smoothness > 0 or parameter.in_pixels):
             return None
         control = parameter.credit == "control"
-        return Neighbours(device, self.subdivision.control if control else self.triangles, parameter.rows)
+        triangles = cast("Subdivision", self.subdivision).control if control else self.triangles
+        return Neighbours(device, triangles, parameter.rows)
 
     def prepare(self, device: "Device", states: Sequence[ParameterState], num_pairs: int, loss, scale) -> None:
         """Compiles the programs, and gives each parameter its credit; those of one kind and size share one.
@@ -135,12 +136,14 @@ class MeshScene:
         self._build(device, states)
         moves = any(state.parameter.name == "position" for state in states)
         credits: dict[tuple, Credit] = {}
+        key: tuple
+        make: Callable[[], Credit]
         for state in states:
             parameter = state.parameter
             if parameter.credit in ("texel", "background"):
                 options = parameter.texture_size, parameter.footprint, parameter.credit == "background"
                 key = (*options, not moves)
-                make = lambda: TexelCredit(device, *key, num_pairs, loss, scale)  # noqa: B023, E731
+                make = lambda: TexelCredit(device, *options, not moves, num_pairs, loss, scale)  # noqa: B023, E731
             elif parameter.credit == "scene":
                 key = ("scene",)
                 make = lambda: SceneCredit(device, num_pairs, loss, scale)  # noqa: E731
@@ -158,7 +161,7 @@ class MeshScene:
         if credit == "vertex":
             return np.arange(0, 3 * T + 1, 3), self.triangles.ravel()
         if credit == "control":
-            return self.subdivision.controls_of_triangles()
+            return cast("Subdivision", self.subdivision).controls_of_triangles()
         return np.arange(T + 1), np.arange(T)
 
     def _build(self, device: "Device", states: Sequence[ParameterState]) -> None:
@@ -195,7 +198,8 @@ class MeshScene:
 
     def draw(self, frame: Frame) -> None:
         """Renders the pictures of a frame with its perturbed parameters."""
-        buffers, textures, uniforms = frame.buffers(), {}, frame.uniforms()
+        buffers, uniforms = frame.buffers(), frame.uniforms()
+        textures: dict[str, moderngl.TextureArray | None] = {}
         for name in self._attribute_names:
             buffers[f"glr_{name}_block"], uniforms[f"glr_{name}_stride"] = self._attribute(name, frame)
         for name, state in self._states.items():

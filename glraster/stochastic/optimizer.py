@@ -4,6 +4,7 @@ import time
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -79,7 +80,7 @@ class StochasticOptimizer:
         self._views_per_step, self._pairs, self._check_every = views, pairs, check_every
         self._loss = shipped(_LOSSES[loss]) if loss in _LOSSES else [own(loss)]
         self._views: Views | None = None
-        self._frames: dict[tuple, Frame] = {}
+        self._frames: dict[int, Frame] = {}
         self._device = Device(ctx, precision)
         self._finalizer = weakref.finalize(self, self._device.close)
         try:
@@ -257,7 +258,7 @@ class StochasticOptimizer:
                 out.release()
         return float(sum(sums) / (views.count * views.height * views.width))
 
-    def download(self, out: Mapping[str, object] | None = None) -> dict[str, np.ndarray]:
+    def download(self, out: Mapping[str, Any] | None = None) -> dict[str, np.ndarray]:
         """The parameters' values by name.
 
         Args:

@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +51,7 @@ class Parameter:
     """
 
     name: str
-    value: object
+    value: Any  # what is given; then a float32 array
     credit: str
     eps: float | str | None = None
     lr: float = 1e-2
@@ -102,7 +103,7 @@ class Parameter:
         if eps is None:
             eps = "pixel" if positions else 1 / 256
         in_pixels = isinstance(eps, str)
-        if in_pixels:
+        if isinstance(eps, str):
             match = _PIXELS.match(eps)
             if match is None or not positions:
                 need = "a number, or for positions 'pixel' or a part of one such as '0.5 pixel'"

@@ -1,7 +1,7 @@
 """Gaussian splats, blended in order of depth."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import moderngl
 
@@ -126,9 +126,9 @@ class _SplatCredit(Credit):
         self._scene, self._pass = scene, program
         self._boxes = self.device.keep(self.device.gl.vertex_array(program.program, []))
 
-    def accumulate(self, frame: Frame, views: "Views") -> None:
+    def accumulate(self, frame: Frame, views: "Views", **more: Any) -> None:
         buffers, uniforms = self._scene.inputs(frame)
-        uniforms |= self.uniforms | {"scale": self.scale, "channels": views.channels}
+        uniforms |= self.uniforms | {"scale": self.scale, "channels": views.channels} | more
         textures = {"color": frame.atlas.color, "targets": views.targets}
         self._pass.set(buffers | self.buffers, textures, **uniforms)
         instances = frame.slots * self._scene.count

@@ -1,7 +1,7 @@
 """A parameter on the GPU: values, moments, perturbed copies, and its update."""
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import moderngl
 import numpy as np
@@ -40,6 +40,7 @@ class ParameterState:
         neighbours: of its rows in the mesh, if it has any.
 
     Attributes:
+        credit: what its gradients come from, once `use` has said so.
         values: buffer [rows, components].
         perturbed: buffer [2 pairs, rows, components]; None for textures.
         layers: texture array with a layer for each picture; None for others.
@@ -53,14 +54,16 @@ class ParameterState:
         num_pairs: int,
         neighbours: Neighbours | None = None,
     ):
-        self.device, self.parameter, self.credit = device, parameter, None
+        self.device, self.parameter = device, parameter
+        self.credit: Credit
         self._index, self._num_pairs, self._neighbours = index, num_pairs, neighbours
         rows, C, what = parameter.rows, parameter.components, f"parameter {parameter.name!r}"
         self.values = device.buffer(parameter.value, what)
         self.moments = device.buffer(8 * rows * C, f"the moments of {what}")
         self.counts = device.buffer(4 * rows)
-        self.gradients = None
-        self.perturbed = self.layers = None
+        self.gradients: moderngl.Buffer | None = None
+        self.perturbed: moderngl.Buffer | None = None
+        self.layers: moderngl.TextureArray | None = None
         self._defines = (f"SIZE {C}", *(("PIXELS",) if parameter.in_pixels else ()))
         if parameter.credit in _TEXTURES:
             self.layers = device.layers(parameter.texture_size, 2 * num_pairs, what=f"the perturbed copies of {what}")
@@ -69,9 +72,9 @@ class ParameterState:
         else:
             self.perturbed = device.buffer(8 * num_pairs * rows * C, f"the perturbed copies of {what}")
         self._caps = device.buffer(np.full(rows, 1e30, np.float32)) if parameter.in_pixels else None
-        self._smoothing = None
+        self._smoothing: Smoothing | None = None
         if parameter.smoothness > 0:
-            self._smoothing = Smoothing(device, neighbours, parameter.smoothness, rows, C)
+            self._smoothing = Smoothing(device, cast(Neighbours, neighbours), parameter.smoothness, rows, C)
             self._largest, self._step = device.buffer(16), device.buffer(4 * rows * C)
 
     def _perturbation(self, frame: Frame, seed: int) -> tuple[dict, dict]:
@@ -90,7 +93,7 @@ class ParameterState:
         """
         parameter = self.parameter
         if self._caps is not None and self._neighbours is not None and frame.copies == 2:
-            buffers = self._neighbours.buffers | {"Places": self.values, "Caps": self._caps}
+            buffers: dict[str, Any] = self._neighbours.buffers | {"Places": self.values, "Caps": self._caps}
             self.device.compute("shortest_edges.comp").run(buffers, parameter.rows, rows=parameter.rows, part=EDGE_PART)
         buffers, uniforms = self._perturbation(frame, seed)
         uniforms["eps"] *= active
@@ -106,7 +109,9 @@ class ParameterState:
 
     def shown(self, frame: Frame) -> tuple[moderngl.Buffer, int]:
         """The buffer that a frame's shaders read, and how many rows lie from one picture to the next."""
-        return (self.perturbed, self.parameter.rows) if frame.copies == 2 else (self.values, 0)
+        if frame.copies == 2:
+            return cast(moderngl.Buffer, self.perturbed), self.parameter.rows
+        return self.values, 0
 
     def _gradient_inputs(self, frame: Frame, seed: int) -> tuple[dict, dict]:
         buffers, uniforms = self._perturbation(frame, seed)
@@ -135,7 +140,7 @@ class ParameterState:
             "high": min(_LARGEST, parameter.high),
         }
         if self._smoothing is not None:
-            self._smoothed_update(frame, seed, count, options)
+            self._smoothed_update(self._smoothing, frame, seed, count, options)
             return
         buffers, uniforms = self._gradient_inputs(frame, seed)
         buffers |= {"Values": self.values, "Moments": self.moments, "Counts": self.counts}
@@ -143,8 +148,8 @@ class ParameterState:
         groups = -(-parameter.rows // 64)
         program.run(buffers, 64 * min(groups, 32768), -(-groups // 32768), **uniforms, **options)
 
-    def _smoothed_update(self, frame: Frame, seed: int, count: int, options: dict) -> None:
-        gradients = self._smoothing.solve(self.gradient(frame, seed))
+    def _smoothed_update(self, smoothing: Smoothing, frame: Frame, seed: int, count: int, options: dict) -> None:
+        gradients = smoothing.solve(self.gradient(frame, seed))
         elements = self.parameter.value.size
         self.device.clear(self._largest)
         buffers = frame.buffers() | {
@@ -158,7 +163,7 @@ class ParameterState:
         options = options | {"elements": elements, "correction1": corrections[0], "correction2": corrections[1]}
         self.device.compute("uniform_moments.comp").run(buffers, elements, **options)
         self.device.compute("uniform_step.comp").run(buffers, elements, **options)
-        buffers["Steps"] = self._smoothing.solve(self._step)
+        buffers["Steps"] = smoothing.solve(self._step)
         self.device.compute("apply_step.comp").run(buffers, elements, **options)
 
     def use(self, credit: Credit) -> None:

@@ -1,7 +1,7 @@
 """A dense volume of voxels that emit and absorb."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .crediting import PRIMITIVE_SCALE, Credit
 from .frame import Frame
@@ -85,5 +85,5 @@ class _VoxelCredit(Credit):
         super().__init__(scene._device, rows, num_pairs, scale or PRIMITIVE_SCALE)
         self._scene, self._pass = scene, program
 
-    def accumulate(self, frame: Frame, views: "Views") -> None:
-        super().accumulate(frame, views, **self._scene.box())
+    def accumulate(self, frame: Frame, views: "Views", **more: Any) -> None:
+        super().accumulate(frame, views, **self._scene.box(), **more)
