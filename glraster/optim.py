@@ -159,7 +159,7 @@ class _Linearization:
         return torch.zeros_like(self.vector) if found is None else found
 
 
-def _descend(function, here, iterations, damping, solve, enough, ends):
+def _descend(function, here, iterations, damping, solve, enough, ends) -> tuple[_Linearization, list[GaussNewtonStep]]:
     history: list[GaussNewtonStep] = []
     gradient, growth, unit = here.gradient(), 2.0, None
     while len(history) < iterations and damping < _LARGEST_DAMPING:
