@@ -134,7 +134,7 @@ def fit(glctx, args, viewer) -> None:
         mesh = refine(mesh) if stage else mesh
         mesh = fit_stage(glctx, loss_of, mesh, smoothing, steps, count, mvps, truth, args.batch, generator, viewer)
         done += count
-    steps.close()
+    next(steps, None)  # the last step is done, too
     report(glctx, args, start, mesh, target, held_out, viewer.plots.curve("loss")[1])
 
 

@@ -21,7 +21,6 @@ import pictures
 import procedural
 import torch
 from options import make_context, make_parser, positive
-from progress import steps
 
 import glraster as dr
 from glraster.optim import gauss_newton
@@ -78,7 +77,7 @@ def by_adam(residuals, start, is_found, max_iter, rate):
     optimizer = torch.optim.Adam([params], lr=rate)
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.01 ** (1 / max_iter))
     begin = time.perf_counter()
-    for iteration in steps(1, max_iter + 1, desc=f"Adam, rate {rate}"):
+    for iteration in new_bar(range(1, max_iter + 1), desc=f"Adam, rate {rate}"):
         optimizer.zero_grad()
         residuals(params, 1).square().sum().backward()
         optimizer.step()
