@@ -24,6 +24,7 @@ from options import make_context, make_parser, positive
 
 import glraster as dr
 from glraster.optim import gauss_newton
+from glraster.viewer.progress import new_bar
 
 ENOUGH = 1e-3
 BLUR = 8, 4, 1  # sides of the blocks of pixels whose means are compared, one after the other
