@@ -65,14 +65,16 @@ def test_a_new_picture_does_not_change_the_size_of_a_film(tmp_path, film):
 
 
 SCRIPT = """
-import sys, time, torch
+import os, sys, time, torch
 from glraster.viewer import Viewer
 viewers = [Viewer("record", path=path) for path in sys.argv[1:]]
-for i in viewers[0].loop(range(100000)):
+told = False
+for _ in viewers[0].loop(range(100000)):
     for viewer in viewers:
         viewer.show(image=torch.rand(64, 64, 3))
     time.sleep(0.05)
-    if i == 20:
+    if not told and len(os.listdir(sys.argv[2])) > 20 and os.path.getsize(sys.argv[1]) > 40000:  # both have frames
+        told = True
         print("running", flush=True)
 """
 
