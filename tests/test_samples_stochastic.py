@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 SAMPLES = Path(__file__).parents[1] / "samples"
-pytestmark = pytest.mark.usefixtures("moderngl_available")
+pytestmark = [pytest.mark.usefixtures("moderngl_available"), pytest.mark.slow]
 
 
 def run(sample: str, *arguments: object) -> str:

@@ -65,8 +65,9 @@ def test_a_new_picture_does_not_change_the_size_of_a_film(tmp_path, film):
 
 
 SCRIPT = """
-import os, sys, time, torch
+import os, signal, sys, time, torch
 from glraster.viewer import Viewer
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts with it ignored
 viewers = [Viewer("record", path=path) for path in sys.argv[1:]]
 told = False
 for _ in viewers[0].loop(range(100000)):

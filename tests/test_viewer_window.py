@@ -220,6 +220,7 @@ def resident() -> int:
         return int(file.read().split()[1]) * resource.getpagesize()
 
 
+@pytest.mark.slow
 def test_frames_and_windows_leave_no_memory_behind(display, monkeypatch):
     monkeypatch.setattr("glraster.viewer.window_thread.yield_to_others", lambda: None)  # here the window is the work
     sources = [Snapshot.of(torch.rand(1, 128, 128, 3)) for _ in range(2)]
