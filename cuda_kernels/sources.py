@@ -73,7 +73,10 @@ def read_source(stem: str) -> Source:
     constants = {constant: int(value) for constant, value in _CONSTANT.findall(text)}
     fields = []
     for declaration in re.sub(r"//.*", "", body).replace("\n", " ").split(";")[:-1]:
-        const, kind, star, names = cast(re.Match[str], _FIELD.fullmatch(declaration.strip())).groups()
+        found = _FIELD.fullmatch(declaration.strip())
+        if found is None:
+            raise ValueError(f"{file.name}: {name} has a field that is not understood: {declaration.strip()!r}")
+        const, kind, star, names = found.groups()
         if not star and kind not in _NUMBERS:
             raise ValueError(f"{file.name}: {name} must have pointers, int64_t and double alone, has {kind}")
         for item in names.split(","):
