@@ -1,14 +1,11 @@
-// Software visibility: which triangle each pixel sees. Two passes over the triangles.
+// Software visibility: which triangle each pixel sees.
+// On a GPU, two passes over the triangles:
 //   rasterize_triangles  clips and snaps every triangle, walks the small ones, counts the tiles of the large ones
-//   rasterize_images     the same on the CPU where every thread can have images to itself: it needs no atomics
 //   rasterize_tiles      walks the tiles of the large triangles, one work item per (triangle, tile)
-//   rasterize_bands      the second pass on the CPU: one work item per band of image rows, all large triangles in it
 // A covered pixel takes the minimum of 64-bit keys (depth, triangle id), so the result does not depend on the order.
-// A band has its pixels to itself and needs no atomics: on two CPU cores three to eight times as fast as tiles.
-// Source: edge functions on a fixed-point grid (Pineda 1988), homogeneous clipping (Sutherland and Hodgman 1974).
-#include "common/depth_limits.cuh"
-#include "common/facing.cuh"
-#include "common/triangle_id.cuh"
+// On the host one entry, rasterize_cells, which draws cell after cell of the images in a processor's cache: see
+// common/triangle_bins.cuh. What is seen is equal to the last bit.
+#include "common/screen_polygon.cuh"
 
 template <class T>
 struct RasterizeParams {
@@ -17,128 +14,24 @@ struct RasterizeParams {
   const int64_t* item_start;      // [N + 1] range mode: work items before each image; null: T per image
   const int64_t* first_triangle;  // [N] range mode: first triangle of each image
   const uint64_t* previous;       // [N, H, W] only keys above these count (depth peeling); null: all count
-  uint64_t* keys;                 // [N, H, W], all ones where nothing was drawn yet
+  uint64_t* keys;                 // [N, H, W], on a GPU all ones where nothing was drawn yet
+  int32_t* ids;                   // [N, H, W] in their place, on the host
   int64_t* tiles;                 // [num_items] tiles of each large triangle, 0 for others; later their running sum
-  const int64_t* large;           // [num_large] the items that are left to rasterize_bands, in ascending order
-  int64_t N, H, W, V, num_triangles, num_items, num_large;
-  int64_t pos_stride;  // elements from one image's positions to the next; 0: shared
-  int64_t cull;        // sign of the screen-space areas that are dropped; 0: none
+  int64_t* failed;                // [1] on the host: set where there is not enough memory
+  int64_t N, H, W, V, num_triangles, num_items;
+  int64_t pos_stride;                         // elements from one image's positions to the next; 0: shared
+  int64_t cull;                               // sign of the screen-space areas that are dropped; 0: none
+  double guard_x, guard_y, pixel_x, pixel_y;  // of ScreenGrid
 };
 
-constexpr int64_t kSubpixels = 256;        // grid steps per pixel
-constexpr int64_t kGuardPixels = 1 << 20;  // coordinates up to here stay unclipped; beyond, x and y are clipped
-// In images longer than 2^22 pixels the other axis is clipped nearer, so that edge functions stay below 2^63.
-constexpr int64_t kGuardArea = int64_t(1) << 42;
 constexpr int64_t kTileWidth = 32, kTileHeight = 8;  // pixels
-// Triangles whose box has more pixels are left to the second pass. On a GPU the threads of a warp wait for the one
-// with the largest box.
-constexpr int64_t kSmallBox = kWarpSize > 1 ? 128 : 32 * 32;
-constexpr int64_t kBandRows = 64;
-constexpr int kMaxCorners = 7;  // three corners, and one more for each of the four guard planes
+// Triangles whose box has more pixels are left to the second pass: the threads of a warp wait for the one with the
+// largest box.
+constexpr int64_t kSmallBox = 128;
 
-struct PixelBox {
-  int64_t x0, y0, x1, y1;  // x0 <= x < x1
-  GLR_MEMBER int64_t width() const { return x1 - x0; }
-  GLR_MEMBER int64_t height() const { return y1 - y0; }
-};
-
-// What is left of one triangle after clipping, on the grid.
-struct ScreenPolygon {
-  int num_corners;
-  int64_t x[kMaxCorners], y[kMaxCorners];  // 1/256 pixel, (0, 0) at the image's lower left corner
-  PixelBox box;                            // of the pixels whose centres may be covered
-  double depth, depth_x, depth_y;          // z/w at the centre of pixel (0, 0), and its change per pixel
-  DepthLimits limits;                      // a sample just outside of a sliver must not shoot off along its plane
-};
-
-struct HomogeneousPoint {
-  double x, y, w;
-};
-
-// Distance (scaled by w) from one of the four guard planes; positive inside.
-GLR_FUNC double guard_distance(const HomogeneousPoint& v, int plane, double guard_x, double guard_y) {
-  switch (plane) {
-    case 0:
-      return guard_x * v.w + v.x;
-    case 1:
-      return guard_x * v.w - v.x;
-    case 2:
-      return guard_y * v.w + v.y;
-    default:
-      return guard_y * v.w - v.y;
-  }
-}
-
-// Sutherland-Hodgman against one plane. A cut is always computed from the inner towards the outer point, so that two
-// triangles that share an edge cut it at the same place.
-GLR_FUNC int clip_to_plane(const HomogeneousPoint* in, int count, int plane, double gx, double gy,
-                           HomogeneousPoint* out) {
-  int kept = 0;
-  for (int i = 0; i < count && kept < kMaxCorners; ++i) {  // rounding may bend a polygon: never past the array's end
-    const HomogeneousPoint &a = in[i], &b = in[i + 1 < count ? i + 1 : 0];
-    const double da = guard_distance(a, plane, gx, gy), db = guard_distance(b, plane, gx, gy);
-    if (da >= 0) out[kept++] = a;
-    if ((da >= 0) != (db >= 0)) {
-      const HomogeneousPoint &inner = da >= 0 ? a : b, &outer = da >= 0 ? b : a;
-      const double di = da >= 0 ? da : db, t = di / (di - (da >= 0 ? db : da));
-      out[kept++] = {inner.x + t * (outer.x - inner.x), inner.y + t * (outer.y - inner.y),
-                     inner.w + t * (outer.w - inner.w)};
-    }
-  }
-  return kept;
-}
-
-// The triangle on the grid: its corners, or the corners of its part with w > 0 near the view. The four guard planes
-// together imply w >= 0. False if nothing is left.
-GLR_FUNC bool snap_to_grid(const HomogeneousPoint* corners, int64_t W, int64_t H, ScreenPolygon* out) {
-  const double guard_x = max(1., 2. * min(kGuardPixels, kGuardArea / H) / W);
-  const double guard_y = max(1., 2. * min(kGuardPixels, kGuardArea / W) / H);
-  HomogeneousPoint a[kMaxCorners + 1], b[kMaxCorners + 1];
-  bool inside = true;
-  for (int i = 0; i < 3; ++i) {
-    a[i] = corners[i];
-    inside &= a[i].w > 0 && fabs(a[i].x) <= guard_x * a[i].w && fabs(a[i].y) <= guard_y * a[i].w;
-  }
-  int count = 3;
-  if (!inside) {
-    count = clip_to_plane(a, count, 0, guard_x, guard_y, b);
-    count = clip_to_plane(b, count, 1, guard_x, guard_y, a);
-    count = clip_to_plane(a, count, 2, guard_x, guard_y, b);
-    count = clip_to_plane(b, count, 3, guard_x, guard_y, a);
-  }
-  if (count < 3 || count > kMaxCorners) return false;
-  const double scale_x = double(kSubpixels / 2) * W, scale_y = double(kSubpixels / 2) * H;
-  int64_t x0 = INT64_MAX, y0 = INT64_MAX, x1 = INT64_MIN, y1 = INT64_MIN;
-  for (int i = 0; i < count; ++i) {
-    const double inverse_w = 1. / a[i].w, ndc_x = a[i].x * inverse_w, ndc_y = a[i].y * inverse_w;
-    if (!(a[i].w > 0 && fabs(ndc_x) < 2 * guard_x && fabs(ndc_y) < 2 * guard_y)) return false;  // the eye itself
-    const int64_t x = llrint(ndc_x * scale_x) + kSubpixels / 2 * W;
-    const int64_t y = llrint(ndc_y * scale_y) + kSubpixels / 2 * H;
-    out->x[i] = x, out->y[i] = y;
-    x0 = min(x0, x), x1 = max(x1, x), y0 = min(y0, y), y1 = max(y1, y);
-  }
-  out->num_corners = count;
-  // Pixel p has its centre at 256 p + 128.
-  out->box = {max((x0 + 127) >> 8, int64_t(0)), max((y0 + 127) >> 8, int64_t(0)), min((x1 + 128) >> 8, W),
-              min((y1 + 128) >> 8, H)};
-  return out->box.width() > 0 && out->box.height() > 0;
-}
-
-// z/w is linear on the screen: (sum a_i z_i) / (sum a_i w_i), whose denominator is constant. False if it is zero.
-GLR_FUNC bool depth_plane(const double* x, const double* y, const double* z, const double* w, int64_t W, int64_t H,
-                          ScreenPolygon* out) {
-  double c = 0, cx = 0, cy = 0, det = 0;
-  for (int i = 0; i < 3; ++i) {
-    const int j = i == 2 ? 0 : i + 1, k = i == 0 ? 2 : i - 1;
-    const double a = x[j] * y[k] - x[k] * y[j];
-    c += z[i] * a, det += w[i] * a;
-    cx += z[i] * (w[k] * y[j] - w[j] * y[k]);
-    cy += z[i] * (x[k] * w[j] - x[j] * w[k]);
-  }
-  const double pixel_x = 1. / W, pixel_y = 1. / H, inverse = 1. / det;
-  out->depth = (c + cx * (pixel_x - 1.) + cy * (pixel_y - 1.)) * inverse;
-  out->depth_x = cx * inverse * 2. * pixel_x, out->depth_y = cy * inverse * 2. * pixel_y;
-  return det != 0 && isfinite(out->depth) && isfinite(out->depth_x) && isfinite(out->depth_y);
+template <class T>
+GLR_FUNC ScreenGrid grid_of(const RasterizeParams<T>& p) {
+  return {p.W, p.H, p.guard_x, p.guard_y, p.pixel_x, p.pixel_y};
 }
 
 struct ItemTarget {
@@ -161,101 +54,26 @@ GLR_FUNC ItemTarget item_target(const RasterizeParams<T>& p, int64_t item) {
   return {low, int32_t(p.first_triangle[low] + item - p.item_start[low])};
 }
 
-// Everything that the walk needs about a triangle; false if it cannot be seen: a bad index, a position that is not
-// finite, no area, edge-on, the culled side, or outside of the view volume.
 template <class T>
 GLR_FUNC bool prepare(const RasterizeParams<T>& p, const ItemTarget& target, ScreenPolygon* out) {
   VertexIndices v;
   if (!load_triangle(p.tri, p.num_triangles, p.V, target.triangle, &v)) return false;
-  const T* pos = p.pos + target.image * p.pos_stride;
-  const int64_t index[3] = {v.v0, v.v1, v.v2};
-  double x[3], y[3], z[3], w[3];
-  bool none_nearer = true, none_farther = true, any_w_positive = false, finite = true;
-  for (int i = 0; i < 3; ++i) {
-    const T* corner = pos + index[i] * 4;
-    x[i] = corner[0], y[i] = corner[1], z[i] = corner[2], w[i] = corner[3];
-    finite &= isfinite(x[i]) && isfinite(y[i]) && isfinite(z[i]) && isfinite(w[i]);
-    any_w_positive |= w[i] > 0;
-    none_nearer &= z[i] > w[i], none_farther &= z[i] < -w[i];
-  }
-  if (!finite || !any_w_positive || none_nearer || none_farther) return false;
-  const HomogeneousPoint corners[3] = {{x[0], y[0], w[0]}, {x[1], y[1], w[1]}, {x[2], y[2], w[2]}};
-  if (!snap_to_grid(corners, p.W, p.H, out) || !depth_plane(x, y, z, w, p.W, p.H, out)) return false;
-  const Facing facing = facing_of<T>(x, y, z, w);
-  out->limits = depth_limits(z, w);
-  return can_be_seen(facing) && (p.cull == 0 || (p.cull > 0) != (facing == Facing::kCounterClockwise));
+  return prepare(p.pos + target.image * p.pos_stride, v, grid_of(p), p.cull, out);
 }
 
-// One side of a triangle in counter-clockwise order; a sample is inside where all three are >= 0.
-struct EdgeFunction {
-  int64_t value, step_x, step_y;  // at the walk's first sample, and per pixel
-
-  GLR_MEMBER EdgeFunction(int64_t ax, int64_t ay, int64_t bx, int64_t by, int64_t sample_x, int64_t sample_y) {
-    const int64_t dx = bx - ax, dy = by - ay;
-    value = dx * (sample_y - ay) - dy * (sample_x - ax);
-    step_x = -dy * kSubpixels, step_y = dx * kSubpixels;
-    // The top-left rule of graphics hardware, which takes row 0 of a framebuffer object for its top: samples exactly
-    // on a left (downward) or lower (rightward) side are inside, those on other sides belong to the neighbour.
-    const bool owns_samples = dy < 0 || (dy == 0 && dx > 0);
-    if (!owns_samples) value -= 1;
-  }
-};
-
-// Depth in the upper half as a fixed-point number, id in the lower half.
-GLR_FUNC uint64_t depth_key(double depth, int32_t triangle) {
-  return uint64_t(uint32_t(int32_t(depth * 2147483647.)) ^ 0x80000000u) << 32 | uint32_t(triangle);
+// Depth in the upper half, in the order of its bits, id in the lower half.
+GLR_FUNC uint64_t depth_key(int32_t depth, int32_t triangle) {
+  return uint64_t(uint32_t(depth) ^ 0x80000000u) << 32 | uint32_t(triangle);
 }
 
-// Offers a triangle's depth to one pixel, which other threads may write at the same time if it is `Shared`.
-template <bool Shared>
-GLR_FUNC void cover_pixel(double depth, int32_t triangle, const uint64_t* previous, uint64_t* key) {
-  if (!(depth >= -1 && depth <= 1)) return;
-  const uint64_t mine = depth_key(depth, triangle);
-  if (previous && mine <= *previous) return;
-  if (Shared) {
-    atomic_min_u64(key, mine);
-  } else {
-    *key = min(*key, mine);
-  }
-}
-
-// The sides of the piece of a polygon with corners 0, i and i + 1.
-struct PieceEdges {
-  EdgeFunction e0, e1, e2;
-};
-
-GLR_FUNC PieceEdges piece_edges(const ScreenPolygon& s, int i, bool clockwise, const PixelBox& box) {
-  const int b = clockwise ? i + 1 : i, c = clockwise ? i : i + 1;
-  const int64_t x = box.x0 * kSubpixels + kSubpixels / 2, y = box.y0 * kSubpixels + kSubpixels / 2;
-  return {EdgeFunction(s.x[0], s.y[0], s.x[b], s.y[b], x, y), EdgeFunction(s.x[b], s.y[b], s.x[c], s.y[c], x, y),
-          EdgeFunction(s.x[c], s.y[c], s.x[0], s.y[0], x, y)};
-}
-
-// Calls visit(edges) for every piece of a polygon that has an area.
+// Calls visit(x, y, edges) for the pixels of `box` whose centres lie in a piece of a polygon, testing each one.
 template <class Visit>
-GLR_FUNC void for_each_piece(const ScreenPolygon& s, const PixelBox& box, const Visit& visit) {
-  for (int i = 1; i + 1 < s.num_corners; ++i) {
-    const int64_t area = (s.x[i] - s.x[0]) * (s.y[i + 1] - s.y[0]) - (s.y[i] - s.y[0]) * (s.x[i + 1] - s.x[0]);
-    if (area != 0) visit(piece_edges(s, i, area < 0, box));
-  }
-}
-
-// Covers the pixels of `box` whose centres lie in the polygon, testing each one.
-template <bool Shared, class T>
-GLR_FUNC void walk(const RasterizeParams<T>& p, const ScreenPolygon& s, const ItemTarget& target, const PixelBox& box) {
-  const double depth_x = s.depth_x;
-  const DepthLimits limits = s.limits;
-  for_each_piece(s, box, [&](PieceEdges e) {
+GLR_FUNC void for_each_covered(const ScreenPolygon& s, const PixelBox& box, const Visit& visit) {
+  for_each_piece(s, box, [&](PieceEdges<int64_t> e) {
     for (int64_t py = box.y0; py < box.y1; ++py) {
-      const int64_t row = (target.image * p.H + py) * p.W;
-      uint64_t* keys = p.keys + row;
-      const uint64_t* previous = p.previous ? p.previous + row : nullptr;
-      const double depth = s.depth + s.depth_y * py;
       int64_t v0 = e.e0.value, v1 = e.e1.value, v2 = e.e2.value;
       for (int64_t px = box.x0; px < box.x1; ++px) {
-        if ((v0 | v1 | v2) >= 0)
-          cover_pixel<Shared>(limits.clamp(depth + depth_x * px), target.triangle, previous ? previous + px : nullptr,
-                              keys + px);
+        if ((v0 | v1 | v2) >= 0) visit(px, py);
         v0 += e.e0.step_x, v1 += e.e1.step_x, v2 += e.e2.step_x;
       }
       e.e0.value += e.e0.step_y, e.e1.value += e.e1.step_y, e.e2.value += e.e2.step_y;
@@ -263,49 +81,26 @@ GLR_FUNC void walk(const RasterizeParams<T>& p, const ScreenPolygon& s, const It
   });
 }
 
-// Narrows the pixels [begin, end), counted from the walk's first, to those inside of one side.
-GLR_FUNC void narrow_span(const EdgeFunction& e, int64_t* begin, int64_t* end) {
-  if (e.step_x > 0) {
-    if (e.value < 0) *begin = max(*begin, (e.step_x - 1 - e.value) / e.step_x);
-  } else if (e.value < 0) {
-    *end = *begin;
-  } else if (e.step_x < 0) {
-    *end = min(*end, e.value / -e.step_x + 1);
-  }
-}
-
-// Covers `count` neighbouring pixels, `depth` and `depth_x` at the first one, that no other thread writes.
-GLR_FUNC void cover_span(double depth, double depth_x, const DepthLimits& limits, int32_t triangle,
-                         const uint64_t* previous, uint64_t* keys, int32_t count) {
-  if (previous) {
-    for (int32_t i = 0; i < count; ++i)
-      cover_pixel<false>(limits.clamp(depth + depth_x * i), triangle, previous + i, keys + i);
-    return;
-  }
-  for (int32_t i = 0; i < count; ++i) {  // vectorized
-    const double d = limits.clamp(depth + depth_x * i), inside = min(max(d, -1.), 1.);
-    const uint64_t mine = d == inside ? depth_key(inside, triangle) : ~0ull;
-    keys[i] = mine < keys[i] ? mine : keys[i];
-  }
-}
-
-// As walk, for a box that no other thread touches: finds the covered part of each row at once.
+// Covers the pixels of `box` that lie in the polygon. Other threads may write to them at the same time.
 template <class T>
-GLR_FUNC void walk_alone(const RasterizeParams<T>& p, const ScreenPolygon& s, const ItemTarget& target,
-                         const PixelBox& box) {
-  for_each_piece(s, box, [&](PieceEdges e) {
-    for (int64_t py = box.y0; py < box.y1; ++py) {
-      int64_t begin = 0, end = box.width();
-      narrow_span(e.e0, &begin, &end);
-      narrow_span(e.e1, &begin, &end);
-      narrow_span(e.e2, &begin, &end);
-      const int64_t px = box.x0 + begin, pixel = (target.image * p.H + py) * p.W + px;
-      const double depth = s.depth + s.depth_y * py + s.depth_x * px;
-      cover_span(depth, s.depth_x, s.limits, target.triangle, p.previous ? p.previous + pixel : nullptr, p.keys + pixel,
-                 int32_t(end - begin));
-      e.e0.value += e.e0.step_y, e.e1.value += e.e1.step_y, e.e2.value += e.e2.step_y;
-    }
-  });
+GLR_FUNC void walk(const RasterizeParams<T>& p, const ScreenPolygon& s, const ItemTarget& target, const PixelBox& box) {
+  const int64_t image = target.image * p.H * p.W;
+  const auto offer = [&](int64_t x, int64_t y, int32_t depth) {
+    const int64_t pixel = image + y * p.W + x;
+    const uint64_t key = depth_key(depth, target.triangle);
+    if (!p.previous || key > p.previous[pixel]) atomic_min_u64(p.keys + pixel, key);
+  };
+  if (s.has_fixed_depth) {
+    const FixedDepth f = fixed_depth(s);
+    for_each_covered(s, box, [&](int64_t x, int64_t y) {
+      offer(x, y, f.clamp(f.first + f.step_x * uint64_t(x - s.box.x0) + f.step_y * uint64_t(y - s.box.y0)));
+    });
+  } else {
+    for_each_covered(s, box, [&](int64_t x, int64_t y) {
+      const double depth = s.limits.clamp(s.plane.at + s.plane.y * double(y) + s.plane.x * double(x));
+      if (depth >= -1 && depth <= 1) offer(x, y, depth_bits(depth));
+    });
+  }
 }
 
 GLR_FUNC int64_t tiles_across(const PixelBox& box) { return (box.width() + kTileWidth - 1) / kTileWidth; }
@@ -313,47 +108,23 @@ GLR_FUNC int64_t tiles_of(const PixelBox& box) {
   return tiles_across(box) * ((box.height() + kTileHeight - 1) / kTileHeight);
 }
 
-// The work items of one image are neighbours.
-struct ItemRange {
-  int64_t begin, end;
-};
-
-template <class T>
-GLR_FUNC ItemRange items_of(const RasterizeParams<T>& p, int64_t image) {
-  if (p.item_start) return {p.item_start[image], p.item_start[image + 1]};
-  return {image * p.num_triangles, (image + 1) * p.num_triangles};
-}
-
-template <bool Shared, class T>
-GLR_FUNC void rasterize_triangle(const RasterizeParams<T>& p, int64_t item, const ItemTarget& target) {
-  ScreenPolygon s;
-  int64_t tiles = 0;
-  if (prepare(p, target, &s)) {
-    if (s.box.width() * s.box.height() <= kSmallBox) {
-      walk<Shared>(p, s, target, s.box);
-    } else {
-      tiles = tiles_of(s.box);
-    }
-  }
-  p.tiles[item] = tiles;
-}
-
 template <class T>
 GLR_KERNEL rasterize_triangles(const RasterizeParams<T>& p) {
-  GLR_FOR_EACH(item, p.num_items) rasterize_triangle<true>(p, item, item_target(p, item));
-}
-GLR_EXPORT(rasterize_triangles, RasterizeParams)
-
-template <class T>
-GLR_KERNEL rasterize_images(const RasterizeParams<T>& p) {
-  GLR_FOR_EACH(image, p.N) {
-    const ItemRange items = items_of(p, image);
-    const int64_t first = p.item_start ? p.first_triangle[image] : 0;
-    for (int64_t item = items.begin; item < items.end; ++item)
-      rasterize_triangle<false>(p, item, {image, int32_t(first + item - items.begin)});
+  GLR_FOR_EACH(item, p.num_items) {
+    const ItemTarget target = item_target(p, item);
+    ScreenPolygon s;
+    int64_t tiles = 0;
+    if (prepare(p, target, &s)) {
+      if (s.box.width() * s.box.height() <= kSmallBox) {
+        walk(p, s, target, s.box);
+      } else {
+        tiles = tiles_of(s.box);
+      }
+    }
+    p.tiles[item] = tiles;
   }
 }
-GLR_EXPORT(rasterize_images, RasterizeParams)
+GLR_EXPORT(rasterize_triangles, RasterizeParams)
 
 // On a GPU a warp shares a tile, each thread with its own columns: neighbouring threads touch neighbouring keys.
 template <class T>
@@ -377,33 +148,216 @@ GLR_KERNEL rasterize_tiles(const RasterizeParams<T>& p) {
     const int64_t across = tiles_across(s.box), row = tile / across;
     const int64_t x0 = s.box.x0 + (tile - row * across) * kTileWidth + lane * columns;
     const int64_t y0 = s.box.y0 + row * kTileHeight;
-    walk<true>(p, s, target, {x0, y0, min(x0 + columns, s.box.x1), min(y0 + kTileHeight, s.box.y1)});
+    walk(p, s, target, {x0, y0, min(x0 + columns, s.box.x1), min(y0 + kTileHeight, s.box.y1)});
   }
 }
 GLR_EXPORT(rasterize_tiles, RasterizeParams)
 
+#ifndef GLR_WARP_SIZE
+
+#include "common/scratch.cuh"
+#include "common/triangle_bins.cuh"
+
+constexpr int64_t kScratchBytes = 64 << 20;  // images are drawn in groups that need about so much
+
+// The triangles of one image.
+struct TriangleRange {
+  int64_t begin, end;
+};
+
 template <class T>
-GLR_KERNEL rasterize_bands(const RasterizeParams<T>& p) {
-  const int64_t bands = (p.H + kBandRows - 1) / kBandRows;
-  GLR_FOR_EACH(work, p.N * bands) {
-    const int64_t image = work / bands, y0 = work % bands * kBandRows, y1 = min(y0 + kBandRows, p.H);
-    const ItemRange items = items_of(p, image);
-    int64_t low = 0, high = p.num_large;  // the first large item of this image
-    while (low < high) {
-      const int64_t middle = (low + high) / 2;
-      if (p.large[middle] < items.begin) {
-        low = middle + 1;
-      } else {
-        high = middle;
-      }
+GLR_FUNC TriangleRange triangles_of(const RasterizeParams<T>& p, int64_t image) {
+  if (!p.item_start) return {0, p.num_triangles};
+  const int64_t first = p.first_triangle[image];
+  return {first, first + p.item_start[image + 1] - p.item_start[image]};
+}
+
+// A group of images, and what is known about their triangles.
+struct ImageGroup {
+  int64_t begin, end, chunks;        // images, and chunks of triangles in each
+  std::vector<TriangleBin> bins;     // [images, chunks]
+  std::vector<LargeTriangle> large;  // those that can be seen, by image and then from near to far
+  std::vector<int64_t> large_start;  // [images + 1]
+};
+
+template <class T>
+static void snap_vertices(const RasterizeParams<T>& p, int64_t first, int64_t count, SnappedVertex* snapped) {
+  const ScreenGrid g = grid_of(p);
+  constexpr int64_t block = 1024;
+#pragma omp parallel for schedule(dynamic, 4)
+  for (int64_t b = 0; b < (count + block - 1) / block; ++b) {
+    const int64_t end = min(count, (b + 1) * block);
+    for (int64_t i = b * block; i < end; ++i) snapped[i] = snap_vertex(g, p.pos + (first + i) * 4);  // vectorized
+  }
+}
+
+template <class T>
+static void fill_bins(const RasterizeParams<T>& p, const SnappedVertex* snapped, const CellGrid& cells, int64_t chunk,
+                      int32_t* places, ImageGroup* group) {
+  const int64_t V = p.pos_stride ? p.V : 0;  // from one image's vertices to the next
+#pragma omp parallel for schedule(dynamic, 1)
+  for (int64_t k = 0; k < int64_t(group->bins.size()); ++k) {
+    const int64_t image = k / group->chunks;
+    const TriangleRange range = triangles_of(p, group->begin + image);
+    const int64_t begin = min(range.end, range.begin + (k - image * group->chunks) * chunk);
+    fill_bin(snapped + image * V, p.V, p.tri, p.num_triangles, begin, min(range.end, begin + chunk), cells,
+             int32_t(p.W), int32_t(p.H), places + thread_index() * 2 * chunk, &group->bins[k]);
+  }
+}
+
+template <class T>
+static void prepare_large_ones(const RasterizeParams<T>& p, ImageGroup* group) {
+  const ScreenGrid g = grid_of(p);
+  const int64_t images = group->end - group->begin;
+  std::vector<int64_t> at(images * group->chunks + 1, 0);
+  for (size_t k = 0; k < group->bins.size(); ++k) at[k + 1] = at[k] + group->bins[k].num_large;
+  group->large.resize(at.back());
+  group->large_start.assign(images + 1, 0);
+#pragma omp parallel for schedule(dynamic, 1)
+  for (int64_t k = 0; k < int64_t(group->bins.size()); ++k) {
+    const T* pos = p.pos + (group->begin + k / group->chunks) * p.pos_stride;
+    for (int32_t i = 0; i < group->bins[k].num_large; ++i) {
+      const int32_t id = group->bins[k].large[i];
+      const int32_t* v = p.tri + int64_t(id) * 3;
+      LargeTriangle* large = &group->large[at[k] + i];
+      if (!prepare_large(pos, {v[0], v[1], v[2]}, g, p.cull, id, large)) large->id = -1;
     }
-    for (; low < p.num_large && p.large[low] < items.end; ++low) {
-      const ItemTarget target = item_target(p, p.large[low]);
-      ScreenPolygon s;
-      if (!prepare(p, target, &s)) continue;
-      const PixelBox box = {s.box.x0, max(s.box.y0, y0), s.box.x1, min(s.box.y1, y1)};
-      if (box.height() > 0) walk_alone(p, s, target, box);
+  }
+  int64_t kept = 0;
+  for (int64_t image = 0; image < images; ++image) {
+    const int64_t first = kept;
+    for (int64_t i = at[image * group->chunks]; i < at[(image + 1) * group->chunks]; ++i)
+      if (group->large[i].id >= 0) group->large[kept++] = group->large[i];
+    std::sort(group->large.begin() + first, group->large.begin() + kept,
+              [](const LargeTriangle& a, const LargeTriangle& b) { return a.nearest < b.nearest; });
+    group->large_start[image + 1] = kept;
+  }
+}
+
+template <bool Peel, class T>
+static void draw_cell(const RasterizeParams<T>& p, const DepthCell& cell, int32_t index, const ImageGroup& group,
+                      const SnappedVertex* snapped) {
+  const ScreenGrid g = grid_of(p);
+  const int64_t image = cell.image - group.begin;
+  const T* pos = p.pos + cell.image * p.pos_stride;
+  for (int64_t i = group.large_start[image]; i < group.large_start[image + 1]; ++i)
+    cover_large<Peel>(cell, group.large[i]);
+  LaneCorners<T> corners = {};
+  TriangleLanes lanes;
+  int32_t count = 0;
+  for (int64_t k = image * group.chunks; k < (image + 1) * group.chunks; ++k) {
+    const TriangleBin& bin = group.bins[k];
+    for (int32_t i = bin.start[index]; i < bin.start[index + 1]; ++i) {
+      corners.load(count, pos, snapped, p.tri + int64_t(bin.items[i]) * 3);
+      lanes.id[count++] = bin.items[i];
+      if (count < kTriangleLanes) continue;
+      draw_lanes<Peel>(cell, corners, g, p.cull, pos, p.tri, count, &lanes);
+      count = 0;
+    }
+  }
+  if (count > 0) draw_lanes<Peel>(cell, corners, g, p.cull, pos, p.tri, count, &lanes);
+}
+
+// What lies before a cell's pixels: they are to show what comes after it.
+template <class T>
+static void load_previous(const RasterizeParams<T>& p, const DepthCell& cell, int32_t* depth, int32_t* id) {
+  for (int32_t y = cell.y0; y < cell.y1; ++y) {
+    const uint64_t* keys = p.previous + (cell.image * p.H + y) * p.W + cell.x0;
+    const int64_t row = cell.at(cell.x0, y);
+    for (int32_t i = 0; i < cell.x1 - cell.x0; ++i) {
+      depth[row + i] = int32_t(uint32_t(keys[i] >> 32) ^ 0x80000000u);
+      id[row + i] = ~keys[i] ? int32_t(keys[i]) : kNoTriangle;
     }
   }
 }
-GLR_EXPORT(rasterize_bands, RasterizeParams)
+
+template <class T>
+static void store(const RasterizeParams<T>& p, const DepthCell& cell) {
+  for (int32_t y = cell.y0; y < cell.y1; ++y) {
+    const int64_t row = (cell.image * p.H + y) * p.W + cell.x0;
+    const CellPixels pixels = cell.pixels.at(cell.at(cell.x0, y));
+    const int32_t width = cell.x1 - cell.x0;
+    for (int32_t i = 0; p.ids && i < width; ++i) p.ids[row + i] = pixels.id[i] == kNoTriangle ? -1 : pixels.id[i];
+    for (int32_t i = 0; p.keys && i < width; ++i)
+      p.keys[row + i] = pixels.id[i] == kNoTriangle ? ~uint64_t(0) : depth_key(pixels.depth[i], pixels.id[i]);
+  }
+}
+
+template <class T>
+static void draw_cells(const RasterizeParams<T>& p, const CellGrid& cells, const ImageGroup& group,
+                       const SnappedVertex* snapped, int32_t* buffers, int64_t buffer) {
+  const int32_t stride = DepthCell::stride_for(cells.width);
+  const int64_t V = p.pos_stride ? p.V : 0, pixels = int64_t(cells.height) * stride;
+#pragma omp parallel for schedule(dynamic, 1)
+  for (int64_t k = 0; k < (group.end - group.begin) * cells.count(); ++k) {
+    const int64_t image = k / cells.count();
+    const int32_t index = int32_t(k - image * cells.count());
+    int32_t* memory = buffers + thread_index() * buffer;
+    int32_t* previous = p.previous ? memory + 2 * pixels : memory;
+    DepthCell cell;
+    cell.image = group.begin + image;
+    cell.x0 = index % cells.columns * cells.width, cell.x1 = int32_t(min<int64_t>(p.W, int64_t(cell.x0) + cells.width));
+    cell.y0 = index / cells.columns * cells.height;
+    cell.y1 = int32_t(min<int64_t>(p.H, int64_t(cell.y0) + cells.height));
+    cell.stride = stride;
+    cell.pixels = {memory, memory + pixels, previous, previous + pixels};
+    cell.farthest = memory + (p.previous ? 4 : 2) * pixels;
+    cell.clear();
+    if (p.previous) {
+      load_previous(p, cell, previous, previous + pixels);
+      draw_cell<true>(p, cell, index, group, snapped + image * V);
+    } else {
+      draw_cell<false>(p, cell, index, group, snapped + image * V);
+    }
+    store(p, cell);
+  }
+}
+
+template <class T>
+static void draw_images(const RasterizeParams<T>& p) {
+  const int threads = omp_get_max_threads();
+  const CellGrid cells(p.W, p.H, p.N, threads);
+  int64_t most = 0;  // triangles in an image
+  for (int64_t n = 0; n < p.N; ++n) most = max(most, triangles_of(p, n).end - triangles_of(p, n).begin);
+  const int64_t chunk = max<int64_t>(1, min(most, max<int64_t>(kChunk, 4 * int64_t(cells.count()))));
+  ImageGroup group;
+  group.chunks = (most + chunk - 1) / chunk;
+  const bool shared = p.pos_stride == 0;
+  const size_t starts = group.chunks * (cells.count() + 1), listed = 3 * group.chunks * chunk;
+  const size_t of_image = Scratch::bytes_of<SnappedVertex>(shared ? 0 : p.V) + 4 * (starts + listed);
+  const int64_t images = max<int64_t>(1, min<int64_t>(p.N, kScratchBytes / max<size_t>(1, of_image)));
+  const int64_t pixels = int64_t(cells.height) * DepthCell::stride_for(cells.width);
+  const int64_t buffer = (p.previous ? 4 : 2) * pixels + pixels / kSegment + 16;
+  const size_t vertices = shared ? p.V : images * p.V;
+  Scratch scratch(Scratch::bytes_of<SnappedVertex>(vertices) + Scratch::bytes_of<int32_t>(images * (starts + listed)) +
+                  Scratch::bytes_of<int32_t>(threads * (buffer + 2 * chunk)));
+  SnappedVertex* snapped = scratch.take<SnappedVertex>(vertices);
+  int32_t* lists = scratch.take<int32_t>(images * (starts + listed));
+  int32_t* buffers = scratch.take<int32_t>(threads * (buffer + 2 * chunk));
+  for (group.begin = 0; group.begin < p.N; group.begin = group.end) {
+    group.end = min(p.N, group.begin + images);
+    if (!shared || group.begin == 0) {
+      snap_vertices(p, group.begin * p.V, shared ? p.V : (group.end - group.begin) * p.V, snapped);
+    }
+    group.bins.resize((group.end - group.begin) * group.chunks);
+    for (size_t k = 0; k < group.bins.size(); ++k) {
+      int32_t* of_bin = lists + k * (cells.count() + 1 + 3 * chunk);
+      group.bins[k] = {of_bin, of_bin + 3 * chunk, of_bin + 2 * chunk, 0};
+    }
+    fill_bins(p, snapped, cells, chunk, buffers + threads * buffer, &group);
+    prepare_large_ones(p, &group);
+    draw_cells(p, cells, group, snapped, buffers, buffer);
+  }
+}
+
+template <class T>
+GLR_KERNEL rasterize_cells(const RasterizeParams<T>& p) {
+  try {
+    draw_images(p);
+  } catch (const std::bad_alloc&) {
+    *p.failed = 1;
+  }
+}
+GLR_EXPORT(rasterize_cells, RasterizeParams)
+
+#endif
