@@ -240,8 +240,12 @@ static void draw_cell(const RasterizeParams<T>& p, const DepthCell& cell, int32_
   const ScreenGrid g = grid_of(p);
   const int64_t image = cell.image - group.begin;
   const T* pos = p.pos + cell.image * p.pos_stride;
-  for (int64_t i = group.large_start[image]; i < group.large_start[image + 1]; ++i)
+  const int64_t first = group.large_start[image];
+  int32_t farthest = INT32_MAX;
+  for (int64_t i = first; i < group.large_start[image + 1] && group.large[i].nearest <= farthest; ++i) {
     cover_large<Peel>(cell, group.large[i]);
+    if ((i - first) % 8 == 7) farthest = cell.farthest_of_all();
+  }
   LaneCorners<T> corners = {};
   TriangleLanes lanes;
   int32_t count = 0;
