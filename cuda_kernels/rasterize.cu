@@ -1,11 +1,16 @@
 // Software visibility: which triangle each pixel sees.
-// On a GPU, two passes over the triangles:
-//   rasterize_triangles  clips and snaps every triangle, walks the small ones, counts the tiles of the large ones
-//   rasterize_tiles      walks the tiles of the large triangles, one work item per (triangle, tile)
+// On a GPU
+//   rasterize_vertices   rounds every vertex to the grid
+//   rasterize_triangles  walks the small triangles, appends the large ones to a list, and leaves what it cannot decide
+//                        about (to be clipped, at the near or far plane, edge-on to rounding) to
+//   rasterize_left       which appends them to the same list, piece by piece
+//   rasterize_tiles      walks the tiles of the pieces in the list, one work item per (piece, tile)
 // A covered pixel takes the minimum of 64-bit keys (depth, triangle id), so the result does not depend on the order.
 // On the host one entry, rasterize_cells, which draws cell after cell of the images in a processor's cache: see
-// common/triangle_bins.cuh. What is seen is equal to the last bit.
+// common/image_cells.cuh. What is seen is equal to the last bit.
+#include "common/corners.cuh"
 #include "common/screen_polygon.cuh"
+#include "common/tile_records.cuh"
 
 template <class T>
 struct RasterizeParams {
@@ -16,17 +21,19 @@ struct RasterizeParams {
   const uint64_t* previous;       // [N, H, W] only keys above these count (depth peeling); null: all count
   uint64_t* keys;                 // [N, H, W], on a GPU all ones where nothing was drawn yet
   int32_t* ids;                   // [N, H, W] in their place, on the host
-  int64_t* tiles;                 // [num_items] tiles of each large triangle, 0 for others; later their running sum
+  int64_t* snapped;               // [N or 1, V, 2] of type SnappedVertex
+  int64_t* left;                  // [most_left] items for rasterize_left
+  int64_t* records;               // [most_records, 20] of type TileRecord
+  uint64_t* counters;             // [2] zeroed: of items in `left`; of records (upper 24 bits) and their tiles
   int64_t* failed;                // [1] on the host: set where there is not enough memory
   int64_t N, H, W, V, num_triangles, num_items;
+  int64_t most_left, most_records;
   int64_t pos_stride;                         // elements from one image's positions to the next; 0: shared
   int64_t cull;                               // sign of the screen-space areas that are dropped; 0: none
   double guard_x, guard_y, pixel_x, pixel_y;  // of ScreenGrid
 };
 
-constexpr int64_t kTileWidth = 32, kTileHeight = 8;  // pixels
-// Triangles whose box has more pixels are left to the second pass: the threads of a warp wait for the one with the
-// largest box.
+// Triangles whose box has more pixels are walked by tiles: the threads of a warp wait for the one with the largest box.
 constexpr int64_t kSmallBox = 128;
 
 template <class T>
@@ -54,305 +61,220 @@ GLR_FUNC ItemTarget item_target(const RasterizeParams<T>& p, int64_t item) {
   return {low, int32_t(p.first_triangle[low] + item - p.item_start[low])};
 }
 
-template <class T>
-GLR_FUNC bool prepare(const RasterizeParams<T>& p, const ItemTarget& target, ScreenPolygon* out) {
-  VertexIndices v;
-  if (!load_triangle(p.tri, p.num_triangles, p.V, target.triangle, &v)) return false;
-  return prepare(p.pos + target.image * p.pos_stride, v, grid_of(p), p.cull, out);
-}
-
 // Depth in the upper half, in the order of its bits, id in the lower half.
 GLR_FUNC uint64_t depth_key(int32_t depth, int32_t triangle) {
   return uint64_t(uint32_t(depth) ^ 0x80000000u) << 32 | uint32_t(triangle);
 }
 
-// Calls visit(x, y, edges) for the pixels of `box` whose centres lie in a piece of a polygon, testing each one.
-template <class Visit>
-GLR_FUNC void for_each_covered(const ScreenPolygon& s, const PixelBox& box, const Visit& visit) {
-  for_each_piece(s, box, [&](PieceEdges<int64_t> e) {
-    for (int64_t py = box.y0; py < box.y1; ++py) {
-      int64_t v0 = e.e0.value, v1 = e.e1.value, v2 = e.e2.value;
-      for (int64_t px = box.x0; px < box.x1; ++px) {
-        if ((v0 | v1 | v2) >= 0) visit(px, py);
-        v0 += e.e0.step_x, v1 += e.e1.step_x, v2 += e.e2.step_x;
-      }
-      e.e0.value += e.e0.step_y, e.e1.value += e.e1.step_y, e.e2.value += e.e2.step_y;
-    }
-  });
+// Offers a triangle to a pixel, to which other threads may write at the same time.
+template <class T>
+GLR_FUNC void offer(const RasterizeParams<T>& p, int64_t pixel, int32_t depth, int32_t triangle) {
+  const uint64_t key = depth_key(depth, triangle);
+  if (!p.previous || key > p.previous[pixel]) atomic_min_u64(p.keys + pixel, key);
 }
 
-// Covers the pixels of `box` that lie in the polygon. Other threads may write to them at the same time.
 template <class T>
-GLR_FUNC void walk(const RasterizeParams<T>& p, const ScreenPolygon& s, const ItemTarget& target, const PixelBox& box) {
-  const int64_t image = target.image * p.H * p.W;
-  const auto offer = [&](int64_t x, int64_t y, int32_t depth) {
-    const int64_t pixel = image + y * p.W + x;
-    const uint64_t key = depth_key(depth, target.triangle);
-    if (!p.previous || key > p.previous[pixel]) atomic_min_u64(p.keys + pixel, key);
-  };
-  if (s.has_fixed_depth) {
-    const FixedDepth f = fixed_depth(s);
-    for_each_covered(s, box, [&](int64_t x, int64_t y) {
-      offer(x, y, f.clamp(f.first + f.step_x * uint64_t(x - s.box.x0) + f.step_y * uint64_t(y - s.box.y0)));
-    });
-  } else {
-    for_each_covered(s, box, [&](int64_t x, int64_t y) {
-      const double depth = s.limits.clamp(s.plane.at + s.plane.y * double(y) + s.plane.x * double(x));
-      if (depth >= -1 && depth <= 1) offer(x, y, depth_bits(depth));
-    });
+GLR_KERNEL rasterize_vertices(const RasterizeParams<T>& p) {
+  const ScreenGrid g = grid_of(p);
+  SnappedVertex* snapped = reinterpret_cast<SnappedVertex*>(p.snapped);
+  GLR_FOR_EACH(i, p.pos_stride ? p.N * p.V : p.V) snapped[i] = snap_vertex(g, p.pos + i * 4);
+}
+GLR_EXPORT(rasterize_vertices, RasterizeParams)
+
+enum class Found { kUnseen, kSimple, kLeft };
+
+// A triangle on the grid, with fixed-point depths, that faces one way for certain.
+struct SimpleTriangle {
+  int32_t x[3], y[3];
+  int32_t x0, y0, x1, y1;  // its box
+  bool is_short;           // of less than kSmallExtent grid steps
+  FixedDepth depth;
+};
+
+// As `prepare`, for the triangles that need neither clipping nor a second look.
+template <class T>
+GLR_FUNC Found find_simple(const RasterizeParams<T>& p, const ItemTarget& target, SimpleTriangle* out) {
+  VertexIndices v;
+  if (!load_triangle(p.tri, p.num_triangles, p.V, target.triangle, &v)) return Found::kUnseen;
+  const T* pos = p.pos + target.image * p.pos_stride;
+  const SnappedVertex* snapped = reinterpret_cast<const SnappedVertex*>(p.snapped) + target.image * (p.pos_stride / 4);
+  const SnappedVertex a = snapped[v.v0], b = snapped[v.v1], c = snapped[v.v2];
+  const int32_t left = min(a.x, min(b.x, c.x)), right = max(a.x, max(b.x, c.x));
+  const int32_t low = min(a.y, min(b.y, c.y)), high = max(a.y, max(b.y, c.y));
+  if (left == kOffGrid) return Found::kLeft;
+  out->x0 = max(first_pixel(left), 0), out->x1 = min(pixel_past(right), int32_t(p.W));
+  out->y0 = max(first_pixel(low), 0), out->y1 = min(pixel_past(high), int32_t(p.H));
+  if (out->x0 >= out->x1 || out->y0 >= out->y1) return Found::kUnseen;
+  const Corners corners = load_corners(pos, v);
+  const double *x = corners.x, *y = corners.y, *z = corners.z, *w = corners.w;
+  if (z[0] > w[0] && z[1] > w[1] && z[2] > w[2]) return Found::kUnseen;
+  if (z[0] < -w[0] && z[1] < -w[1] && z[2] < -w[2]) return Found::kUnseen;
+  const DepthLimits limits = {min(a.depth, min(b.depth, c.depth)), max(a.depth, max(b.depth, c.depth))};
+  const DepthPlane plane = depth_plane(x, y, z, w, grid_of(p));
+  const Determinant det = determinant<T>(x, y, w);
+  if (!det.is_certain()) return Found::kLeft;
+  if (det.value * double(p.cull) > 0) return Found::kUnseen;
+  const double first = first_depth(plane, out->x0, out->y0);
+  if (!fits_fixed(plane, limits, first, out->x1 - out->x0, out->y1 - out->y0)) return Found::kLeft;
+  out->depth = fixed_depth(plane, limits, first);
+  out->is_short = right - left < kSmallExtent && high - low < kSmallExtent;
+  out->x[0] = a.x, out->x[1] = b.x, out->x[2] = c.x, out->y[0] = a.y, out->y[1] = b.y, out->y[2] = c.y;
+  return Found::kSimple;
+}
+
+// The sides of a triangle at the first pixel of its box; false if it has no area on the grid.
+template <class Int>
+GLR_FUNC bool sides_of(const SimpleTriangle& t, PieceEdges<Int>* out) {
+  const Int x0 = t.x[0], y0 = t.y[0], x1 = t.x[1], y1 = t.y[1], x2 = t.x[2], y2 = t.y[2];
+  const Int area = grid_area(x0, y0, x1, y1, x2, y2);
+  const bool clockwise = area < 0;
+  *out = piece_edges(x0, y0, clockwise ? x2 : x1, clockwise ? y2 : y1, clockwise ? x1 : x2, clockwise ? y1 : y2,
+                     Int(t.x0), Int(t.y0));
+  return area != 0;
+}
+
+// One after the other, in 32 bits; depths are stepped by addition.
+template <class T>
+GLR_FUNC void walk_small(const RasterizeParams<T>& p, const ItemTarget& target, const SimpleTriangle& t) {
+  PieceEdges<int32_t> e = {{0, 0, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 0}};
+  if (!sides_of(t, &e)) return;
+  const int32_t width = t.x1 - t.x0;
+  int64_t row = (target.image * p.H + t.y0) * p.W + t.x0;
+  uint64_t row_depth = t.depth.first;
+  for (int32_t y = t.y0; y < t.y1; ++y) {
+    int32_t v0 = e.e0.value, v1 = e.e1.value, v2 = e.e2.value;
+    uint64_t depth = row_depth;
+    for (int32_t i = 0; i < width; ++i) {
+      if ((v0 | v1 | v2) >= 0) offer(p, row + i, t.depth.clamp(depth), target.triangle);
+      v0 += e.e0.step_x, v1 += e.e1.step_x, v2 += e.e2.step_x, depth += t.depth.step_x;
+    }
+    e.e0.value += e.e0.step_y, e.e1.value += e.e1.step_y, e.e2.value += e.e2.step_y;
+    row += p.W, row_depth += t.depth.step_y;
   }
 }
 
-GLR_FUNC int64_t tiles_across(const PixelBox& box) { return (box.width() + kTileWidth - 1) / kTileWidth; }
-GLR_FUNC int64_t tiles_of(const PixelBox& box) {
-  return tiles_across(box) * ((box.height() + kTileHeight - 1) / kTileHeight);
+// Columns x0 to x1 and rows y0 to y1 of a record's box.
+template <class T>
+GLR_FUNC void walk_record(const RasterizeParams<T>& p, const TileRecord& r, int64_t x0, int64_t y0, int64_t x1,
+                          int64_t y1) {
+  for (int64_t x = x0; x < x1; ++x) {
+    int64_t v0 = r.value[0] + r.step_x[0] * x + r.step_y[0] * y0, v1 = r.value[1] + r.step_x[1] * x + r.step_y[1] * y0;
+    int64_t v2 = r.value[2] + r.step_x[2] * x + r.step_y[2] * y0, pixel = r.first_pixel + y0 * p.W + x;
+    if (r.is_fixed) {
+      const FixedDepth& f = r.depth.fixed;
+      uint64_t depth = f.first + f.step_x * uint64_t(x) + f.step_y * uint64_t(y0);
+      for (int64_t y = y0; y < y1; ++y) {
+        if ((v0 | v1 | v2) >= 0) offer(p, pixel, f.clamp(depth), r.triangle);
+        v0 += r.step_y[0], v1 += r.step_y[1], v2 += r.step_y[2], depth += f.step_y, pixel += p.W;
+      }
+    } else {
+      const ExactDepth& d = r.depth.exact;
+      for (int64_t y = y0; y < y1; ++y) {
+        const double depth = d.limits.clamp(d.plane.at + d.plane.y * double(r.y0 + y) + d.plane.x * double(r.x0 + x));
+        if ((v0 | v1 | v2) >= 0 && depth >= -1 && depth <= 1) offer(p, pixel, depth_bits(depth), r.triangle);
+        v0 += r.step_y[0], v1 += r.step_y[1], v2 += r.step_y[2], pixel += p.W;
+      }
+    }
+  }
+}
+
+// Appends to the list; where that is full, the thread walks the whole box itself.
+template <class T>
+GLR_FUNC void append(const RasterizeParams<T>& p, TileRecord r) {
+  TileRecord* records = reinterpret_cast<TileRecord*>(p.records);
+  int64_t index = p.most_records;
+  if (int64_t(p.counters[1] >> kTileBits) < p.most_records) {  // else not even counted: the number must fit its bits
+    const uint64_t before = atomic_add_u64(p.counters + 1, uint64_t(1) << kTileBits | uint64_t(r.tiles()));
+    index = int64_t(before >> kTileBits), r.first_tile = int64_t(before & kTileMask);
+  }
+  if (index < p.most_records) {
+    records[index] = r;
+  } else {
+    walk_record(p, r, 0, 0, r.width, r.height);
+  }
 }
 
 template <class T>
 GLR_KERNEL rasterize_triangles(const RasterizeParams<T>& p) {
   GLR_FOR_EACH(item, p.num_items) {
     const ItemTarget target = item_target(p, item);
-    ScreenPolygon s;
-    int64_t tiles = 0;
-    if (prepare(p, target, &s)) {
-      if (s.box.width() * s.box.height() <= kSmallBox) {
-        walk(p, s, target, s.box);
-      } else {
-        tiles = tiles_of(s.box);
-      }
+    SimpleTriangle t = {};
+    const Found found = find_simple(p, target, &t);
+    if (found == Found::kLeft) {
+      const int64_t index = int64_t(atomic_add_u64(p.counters, 1));
+      if (index < p.most_left) p.left[index] = item;
     }
-    p.tiles[item] = tiles;
+    if (found != Found::kSimple) continue;
+    if (t.is_short && (t.x1 - t.x0) * (t.y1 - t.y0) <= kSmallBox) {
+      walk_small(p, target, t);
+      continue;
+    }
+    PieceEdges<int64_t> e = {{0, 0, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 0}};
+    if (!sides_of(t, &e)) continue;
+    TileRecord r = record_of(e, {t.x0, t.y0, t.x1, t.y1}, target.image * p.H * p.W, p.W, target.triangle);
+    r.is_fixed = true, r.depth.fixed = t.depth;
+    append(p, r);
   }
 }
 GLR_EXPORT(rasterize_triangles, RasterizeParams)
+
+template <class T>
+GLR_KERNEL rasterize_left(const RasterizeParams<T>& p) {
+  const int64_t count = int64_t(p.counters[0]);
+  const bool complete = count <= p.most_left;  // else all items are gone through again
+  GLR_FOR_EACH(i, complete ? count : p.num_items) {
+    const ItemTarget target = item_target(p, complete ? p.left[i] : i);
+    SimpleTriangle simple = {};
+    if (!complete && find_simple(p, target, &simple) != Found::kLeft) continue;
+    VertexIndices v;
+    ScreenPolygon s;
+    if (!load_triangle(p.tri, p.num_triangles, p.V, target.triangle, &v)) continue;
+    if (!prepare(p.pos + target.image * p.pos_stride, v, grid_of(p), p.cull, &s)) continue;
+    for_each_piece(s, s.box, [&](const PieceEdges<int64_t>& e) {
+      TileRecord r = record_of(e, s.box, target.image * p.H * p.W, p.W, target.triangle);
+      r.is_fixed = s.has_fixed_depth;
+      if (r.is_fixed) {
+        r.depth.fixed = fixed_depth(s);
+      } else {
+        r.depth.exact = {s.plane, s.limits};
+      }
+      append(p, r);
+    });
+  }
+}
+GLR_EXPORT(rasterize_left, RasterizeParams)
 
 // On a GPU a warp shares a tile, each thread with its own columns: neighbouring threads touch neighbouring keys.
 template <class T>
 GLR_KERNEL rasterize_tiles(const RasterizeParams<T>& p) {
   constexpr int64_t columns = kTileWidth / kWarpSize;
-  GLR_FOR_EACH(slot, p.tiles[p.num_items - 1] * kWarpSize) {
+  const TileRecord* records = reinterpret_cast<const TileRecord*>(p.records);
+  const int64_t count = min(int64_t(p.counters[1] >> kTileBits), p.most_records);
+  const int64_t tiles = count > 0 ? records[count - 1].first_tile + records[count - 1].tiles() : 0;
+  GLR_FOR_EACH(slot, tiles * kWarpSize) {
     const int64_t work = slot / kWarpSize, lane = slot % kWarpSize;
-    int64_t low = 0, high = p.num_items - 1;  // the first triangle whose running sum exceeds the work index
+    int64_t low = 0, high = count - 1;  // the last record that starts at or before the tile
     while (low < high) {
-      const int64_t middle = (low + high) / 2;
-      if (p.tiles[middle] > work) {
-        high = middle;
+      const int64_t middle = (low + high + 1) / 2;
+      if (records[middle].first_tile <= work) {
+        low = middle;
       } else {
-        low = middle + 1;
+        high = middle - 1;
       }
     }
-    const int64_t tile = work - (low > 0 ? p.tiles[low - 1] : 0);
-    const ItemTarget target = item_target(p, low);
-    ScreenPolygon s;
-    if (!prepare(p, target, &s)) continue;
-    const int64_t across = tiles_across(s.box), row = tile / across;
-    const int64_t x0 = s.box.x0 + (tile - row * across) * kTileWidth + lane * columns;
-    const int64_t y0 = s.box.y0 + row * kTileHeight;
-    walk(p, s, target, {x0, y0, min(x0 + columns, s.box.x1), min(y0 + kTileHeight, s.box.y1)});
+    const TileRecord& r = records[low];
+    const int64_t across = tiles_across(r.width), tile = work - r.first_tile, row = tile / across;
+    const int64_t x0 = (tile - row * across) * kTileWidth, y0 = row * kTileHeight;
+    if (r.is_beside(x0, y0)) continue;
+    walk_record(p, r, x0 + lane * columns, y0, min(x0 + (lane + 1) * columns, int64_t(r.width)),
+                min(y0 + kTileHeight, int64_t(r.height)));
   }
 }
 GLR_EXPORT(rasterize_tiles, RasterizeParams)
 
 #ifndef GLR_WARP_SIZE
 
-#include "common/scratch.cuh"
-#include "common/triangle_bins.cuh"
-
-constexpr int64_t kScratchBytes = 64 << 20;  // images are drawn in groups that need about so much
-
-// The triangles of one image.
-struct TriangleRange {
-  int64_t begin, end;
-};
-
-template <class T>
-GLR_FUNC TriangleRange triangles_of(const RasterizeParams<T>& p, int64_t image) {
-  if (!p.item_start) return {0, p.num_triangles};
-  const int64_t first = p.first_triangle[image];
-  return {first, first + p.item_start[image + 1] - p.item_start[image]};
-}
-
-// A group of images, and what is known about their triangles.
-struct ImageGroup {
-  int64_t begin, end, chunks;        // images, and chunks of triangles in each
-  std::vector<TriangleBin> bins;     // [images, chunks]
-  std::vector<LargeTriangle> large;  // those that can be seen, by image and then from near to far
-  std::vector<int64_t> large_start;  // [images + 1]
-};
-
-template <class T>
-static void snap_vertices(const RasterizeParams<T>& p, int64_t first, int64_t count, SnappedVertex* snapped) {
-  const ScreenGrid g = grid_of(p);
-  constexpr int64_t block = 1024;
-#pragma omp parallel for schedule(dynamic, 4)
-  for (int64_t b = 0; b < (count + block - 1) / block; ++b) {
-    const int64_t end = min(count, (b + 1) * block);
-    for (int64_t i = b * block; i < end; ++i) snapped[i] = snap_vertex(g, p.pos + (first + i) * 4);  // vectorized
-  }
-}
-
-template <class T>
-static void fill_bins(const RasterizeParams<T>& p, const SnappedVertex* snapped, const CellGrid& cells, int64_t chunk,
-                      int32_t* places, ImageGroup* group) {
-  const int64_t V = p.pos_stride ? p.V : 0;  // from one image's vertices to the next
-#pragma omp parallel for schedule(dynamic, 1)
-  for (int64_t k = 0; k < int64_t(group->bins.size()); ++k) {
-    const int64_t image = k / group->chunks;
-    const TriangleRange range = triangles_of(p, group->begin + image);
-    const int64_t begin = min(range.end, range.begin + (k - image * group->chunks) * chunk);
-    fill_bin(snapped + image * V, p.V, p.tri, p.num_triangles, begin, min(range.end, begin + chunk), cells,
-             int32_t(p.W), int32_t(p.H), places + thread_index() * 2 * chunk, &group->bins[k]);
-  }
-}
-
-template <class T>
-static void prepare_large_ones(const RasterizeParams<T>& p, ImageGroup* group) {
-  const ScreenGrid g = grid_of(p);
-  const int64_t images = group->end - group->begin;
-  std::vector<int64_t> at(images * group->chunks + 1, 0);
-  for (size_t k = 0; k < group->bins.size(); ++k) at[k + 1] = at[k] + group->bins[k].num_large;
-  group->large.resize(at.back());
-  group->large_start.assign(images + 1, 0);
-#pragma omp parallel for schedule(dynamic, 1)
-  for (int64_t k = 0; k < int64_t(group->bins.size()); ++k) {
-    const T* pos = p.pos + (group->begin + k / group->chunks) * p.pos_stride;
-    for (int32_t i = 0; i < group->bins[k].num_large; ++i) {
-      const int32_t id = group->bins[k].large[i];
-      const int32_t* v = p.tri + int64_t(id) * 3;
-      LargeTriangle* large = &group->large[at[k] + i];
-      if (!prepare_large(pos, {v[0], v[1], v[2]}, g, p.cull, id, large)) large->id = -1;
-    }
-  }
-  int64_t kept = 0;
-  for (int64_t image = 0; image < images; ++image) {
-    const int64_t first = kept;
-    for (int64_t i = at[image * group->chunks]; i < at[(image + 1) * group->chunks]; ++i)
-      if (group->large[i].id >= 0) group->large[kept++] = group->large[i];
-    std::sort(group->large.begin() + first, group->large.begin() + kept,
-              [](const LargeTriangle& a, const LargeTriangle& b) { return a.nearest < b.nearest; });
-    group->large_start[image + 1] = kept;
-  }
-}
-
-template <bool Peel, class T>
-static void draw_cell(const RasterizeParams<T>& p, const DepthCell& cell, int32_t index, const ImageGroup& group,
-                      const SnappedVertex* snapped) {
-  const ScreenGrid g = grid_of(p);
-  const int64_t image = cell.image - group.begin;
-  const T* pos = p.pos + cell.image * p.pos_stride;
-  const int64_t first = group.large_start[image];
-  int32_t farthest = INT32_MAX;
-  for (int64_t i = first; i < group.large_start[image + 1] && group.large[i].nearest <= farthest; ++i) {
-    cover_large<Peel>(cell, group.large[i]);
-    if ((i - first) % 8 == 7) farthest = cell.farthest_of_all();
-  }
-  LaneCorners<T> corners = {};
-  TriangleLanes lanes;
-  int32_t count = 0;
-  for (int64_t k = image * group.chunks; k < (image + 1) * group.chunks; ++k) {
-    const TriangleBin& bin = group.bins[k];
-    for (int32_t i = bin.start[index]; i < bin.start[index + 1]; ++i) {
-      corners.load(count, pos, snapped, p.tri + int64_t(bin.items[i]) * 3);
-      lanes.id[count++] = bin.items[i];
-      if (count < kTriangleLanes) continue;
-      draw_lanes<Peel>(cell, corners, g, p.cull, pos, p.tri, count, &lanes);
-      count = 0;
-    }
-  }
-  if (count > 0) draw_lanes<Peel>(cell, corners, g, p.cull, pos, p.tri, count, &lanes);
-}
-
-// What lies before a cell's pixels: they are to show what comes after it.
-template <class T>
-static void load_previous(const RasterizeParams<T>& p, const DepthCell& cell, int32_t* depth, int32_t* id) {
-  for (int32_t y = cell.y0; y < cell.y1; ++y) {
-    const uint64_t* keys = p.previous + (cell.image * p.H + y) * p.W + cell.x0;
-    const int64_t row = cell.at(cell.x0, y);
-    for (int32_t i = 0; i < cell.x1 - cell.x0; ++i) {
-      depth[row + i] = int32_t(uint32_t(keys[i] >> 32) ^ 0x80000000u);
-      id[row + i] = ~keys[i] ? int32_t(keys[i]) : kNoTriangle;
-    }
-  }
-}
-
-template <class T>
-static void store(const RasterizeParams<T>& p, const DepthCell& cell) {
-  for (int32_t y = cell.y0; y < cell.y1; ++y) {
-    const int64_t row = (cell.image * p.H + y) * p.W + cell.x0;
-    const CellPixels pixels = cell.pixels.at(cell.at(cell.x0, y));
-    const int32_t width = cell.x1 - cell.x0;
-    for (int32_t i = 0; p.ids && i < width; ++i) p.ids[row + i] = pixels.id[i] == kNoTriangle ? -1 : pixels.id[i];
-    for (int32_t i = 0; p.keys && i < width; ++i)
-      p.keys[row + i] = pixels.id[i] == kNoTriangle ? ~uint64_t(0) : depth_key(pixels.depth[i], pixels.id[i]);
-  }
-}
-
-template <class T>
-static void draw_cells(const RasterizeParams<T>& p, const CellGrid& cells, const ImageGroup& group,
-                       const SnappedVertex* snapped, int32_t* buffers, int64_t buffer) {
-  const int32_t stride = DepthCell::stride_for(cells.width);
-  const int64_t V = p.pos_stride ? p.V : 0, pixels = int64_t(cells.height) * stride;
-#pragma omp parallel for schedule(dynamic, 1)
-  for (int64_t k = 0; k < (group.end - group.begin) * cells.count(); ++k) {
-    const int64_t image = k / cells.count();
-    const int32_t index = int32_t(k - image * cells.count());
-    int32_t* memory = buffers + thread_index() * buffer;
-    int32_t* previous = p.previous ? memory + 2 * pixels : memory;
-    DepthCell cell;
-    cell.image = group.begin + image;
-    cell.x0 = index % cells.columns * cells.width, cell.x1 = int32_t(min<int64_t>(p.W, int64_t(cell.x0) + cells.width));
-    cell.y0 = index / cells.columns * cells.height;
-    cell.y1 = int32_t(min<int64_t>(p.H, int64_t(cell.y0) + cells.height));
-    cell.stride = stride;
-    cell.pixels = {memory, memory + pixels, previous, previous + pixels};
-    cell.farthest = memory + (p.previous ? 4 : 2) * pixels;
-    cell.clear();
-    if (p.previous) {
-      load_previous(p, cell, previous, previous + pixels);
-      draw_cell<true>(p, cell, index, group, snapped + image * V);
-    } else {
-      draw_cell<false>(p, cell, index, group, snapped + image * V);
-    }
-    store(p, cell);
-  }
-}
-
-template <class T>
-static void draw_images(const RasterizeParams<T>& p) {
-  const int threads = omp_get_max_threads();
-  const CellGrid cells(p.W, p.H, p.N, threads);
-  int64_t most = 0;  // triangles in an image
-  for (int64_t n = 0; n < p.N; ++n) most = max(most, triangles_of(p, n).end - triangles_of(p, n).begin);
-  const int64_t chunk = max<int64_t>(1, min(most, max<int64_t>(kChunk, 4 * int64_t(cells.count()))));
-  ImageGroup group;
-  group.chunks = (most + chunk - 1) / chunk;
-  const bool shared = p.pos_stride == 0;
-  const size_t starts = group.chunks * (cells.count() + 1), listed = 3 * group.chunks * chunk;
-  const size_t of_image = Scratch::bytes_of<SnappedVertex>(shared ? 0 : p.V) + 4 * (starts + listed);
-  const int64_t images = max<int64_t>(1, min<int64_t>(p.N, kScratchBytes / max<size_t>(1, of_image)));
-  const int64_t pixels = int64_t(cells.height) * DepthCell::stride_for(cells.width);
-  const int64_t buffer = (p.previous ? 4 : 2) * pixels + pixels / kSegment + 16;
-  const size_t vertices = shared ? p.V : images * p.V;
-  Scratch scratch(Scratch::bytes_of<SnappedVertex>(vertices) + Scratch::bytes_of<int32_t>(images * (starts + listed)) +
-                  Scratch::bytes_of<int32_t>(threads * (buffer + 2 * chunk)));
-  SnappedVertex* snapped = scratch.take<SnappedVertex>(vertices);
-  int32_t* lists = scratch.take<int32_t>(images * (starts + listed));
-  int32_t* buffers = scratch.take<int32_t>(threads * (buffer + 2 * chunk));
-  for (group.begin = 0; group.begin < p.N; group.begin = group.end) {
-    group.end = min(p.N, group.begin + images);
-    if (!shared || group.begin == 0) {
-      snap_vertices(p, group.begin * p.V, shared ? p.V : (group.end - group.begin) * p.V, snapped);
-    }
-    group.bins.resize((group.end - group.begin) * group.chunks);
-    for (size_t k = 0; k < group.bins.size(); ++k) {
-      int32_t* of_bin = lists + k * (cells.count() + 1 + 3 * chunk);
-      group.bins[k] = {of_bin, of_bin + 3 * chunk, of_bin + 2 * chunk, 0};
-    }
-    fill_bins(p, snapped, cells, chunk, buffers + threads * buffer, &group);
-    prepare_large_ones(p, &group);
-    draw_cells(p, cells, group, snapped, buffers, buffer);
-  }
-}
+#include "common/image_cells.cuh"
 
 template <class T>
 GLR_KERNEL rasterize_cells(const RasterizeParams<T>& p) {

@@ -12,7 +12,10 @@ from .scene import CULL_SIGN, Scene, Visibility
 __all__ = ["find_visible"]
 
 KERNELS = KernelFile("rasterize")
-_THREADS_PER_TILE = 32  # on a GPU
+# On a GPU. Lists have room for so many triangles; what does not fit is drawn too, but slowly.
+_MOST_LEFT, _MOST_RECORDS = 1 << 20, 1 << 17
+_RECORD_NUMBERS = 20  # int64 of a record
+_THREADS_PER_TILE, _TILE_PIXELS = 32, 256
 _GUARD_PIXELS = 1 << 20  # coordinates up to here stay unclipped; beyond, x and y are clipped
 # In images longer than 2^22 pixels the other axis is clipped nearer, so that edge functions stay below 2^63.
 _GUARD_AREA = 1 << 42
@@ -45,7 +48,7 @@ def find_visible(
         **{"pos": scene.pos, "tri": scene.tri, "item_start": item_start, "first_triangle": first_triangle},
         **{"previous": None if behind is None else behind.ids, "keys" if keys else "ids": found},
         **{"N": N, "H": H, "W": W, "V": scene.pos.shape[-2], "num_triangles": scene.tri.shape[0]},
-        **{"num_items": num_items, "pos_stride": scene.pos_stride, "cull": CULL_SIGN[scene.cull]},
+        **{"num_items": num_items, "most_left": 0, "most_records": 0, "pos_stride": scene.pos_stride, "cull": CULL_SIGN[scene.cull]},
         **{"guard_x": _guard(W, H), "guard_y": _guard(H, W), "pixel_x": 1 / W, "pixel_y": 1 / H},
     }
     if by_cells:
@@ -54,10 +57,17 @@ def find_visible(
         if failed.item():
             raise MemoryError(f"rasterize(): not enough memory for lists of {num_items} triangles")
         return Visibility(found)
-    tiles = found.fill_(-1).new_empty(num_items)
-    KERNELS.launch("rasterize_triangles", num_items, tiles=tiles, **fields)
-    most = max(found.numel(), _THREADS_PER_TILE * num_items)  # how many tiles there are, only the GPU knows
-    KERNELS.launch("rasterize_tiles", most, tiles=tiles.cumsum_(0), **fields)
+    found.fill_(-1)
+    most_left, most_records = min(num_items, _MOST_LEFT), min(5 * num_items, _MOST_RECORDS)
+    vertices = (N if scene.ranges is None else 1) * scene.pos.shape[-2]
+    fields |= {"snapped": found.new_empty(2 * vertices), "left": found.new_empty(most_left), "most_left": most_left}
+    fields |= {"records": found.new_empty(most_records * _RECORD_NUMBERS), "most_records": most_records}
+    fields["counters"] = found.new_zeros(2)
+    KERNELS.launch("rasterize_vertices", vertices, **fields)
+    KERNELS.launch("rasterize_triangles", num_items, **fields)
+    KERNELS.launch("rasterize_left", most_left, **fields)
+    tiles = (found.numel() // _TILE_PIXELS + most_records) * _THREADS_PER_TILE  # how many, only the GPU knows
+    KERNELS.launch("rasterize_tiles", tiles, **fields)
     return Visibility(found)
 
 

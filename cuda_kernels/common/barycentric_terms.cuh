@@ -6,14 +6,9 @@
 // numbers. Source: homogeneous rasterization (Olano and Greer 1997); the quotient rule.
 #pragma once
 
+#include "corners.cuh"
 #include "depth_limits.cuh"
 #include "lanes.cuh"
-#include "triangle_id.cuh"
-
-template <class V>
-struct CornersOf {
-  V x[3], y[3], z[3], w[3];
-};
 
 // The edge terms at one sample, and their derivatives with respect to the sample position (fx, fy), which are the same
 // everywhere: from here, a_i is known all over the screen. In double precision, since differences of neighbouring
@@ -25,15 +20,7 @@ struct EdgeTermsOf {
   V S, Sx, Sy;
 };
 
-using Corners = CornersOf<double>;
 using EdgeTerms = EdgeTermsOf<double>;
-
-template <class T>
-GLR_FUNC Corners load_corners(const T* pos, const VertexIndices& v) {
-  const Vec4<T> v0 = load4(pos + int64_t(v.v0) * 4), v1 = load4(pos + int64_t(v.v1) * 4);
-  const Vec4<T> v2 = load4(pos + int64_t(v.v2) * 4);
-  return {{v0.x, v1.x, v2.x}, {v0.y, v1.y, v2.y}, {v0.z, v1.z, v2.z}, {v0.w, v1.w, v2.w}};
-}
 
 template <class V>
 GLR_FUNC EdgeTermsOf<V> edge_terms(const CornersOf<V>& c, double fx, double fy) {

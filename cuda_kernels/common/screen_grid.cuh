@@ -7,6 +7,7 @@
 constexpr int32_t kSubpixelBits = 8;
 constexpr int32_t kSubpixels = 1 << kSubpixelBits;  // grid steps per pixel
 constexpr int32_t kOffGrid = -INT32_MAX - 1;
+constexpr int32_t kSmallExtent = 1 << 14;    // grid steps: of a triangle that 32-bit edge functions can tell all about
 constexpr int64_t kLongestOnGrid = 1 << 22;  // pixels: in longer images, points do not fit 32 bits
 
 // Up to where x/w and y/w stay unclipped, and how large a pixel is; from Python, one for all triangles of a call.
@@ -65,7 +66,7 @@ GLR_FUNC SnappedVertex snap_vertex(const ScreenGrid& g, const T* vertex) {
 
 // One side of a triangle in counter-clockwise order; a sample is inside where all three are >= 0. In 1/256 of the
 // exact value, rounded down, which is exact in its sign: steps from pixel to pixel are multiples of 256. `Int` is
-// int32_t for triangles of less than 2^14 grid steps, at samples not far from them.
+// int32_t for triangles of less than kSmallExtent grid steps, at samples not far from them.
 template <class Int>
 struct EdgeFunction {
   Int value, step_x, step_y;  // at the walk's first sample, and per pixel

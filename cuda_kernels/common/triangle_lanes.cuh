@@ -4,7 +4,6 @@
 #include "depth_cell.cuh"
 
 constexpr int32_t kTriangleLanes = 16;
-constexpr int32_t kSmallExtent = 1 << 14;  // grid steps: of a triangle that 32-bit edge functions can tell all about
 
 // What the set-up starts from: a triangle per lane.
 template <class T>
