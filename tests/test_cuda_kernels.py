@@ -211,6 +211,15 @@ def test_fixed_point_by_hand(on_emulated_gpu, deterministic, dtype):
     torch.testing.assert_close(grad_attr[0], expected.double(), rtol=1e-9, atol=0, equal_nan=True)
 
 
+def test_topology_equals_host(on_emulated_gpu):
+    tri = torch.randint(-1, 40, (600, 3), generator=torch.Generator().manual_seed(0)).int()
+    tri[::7, 0], tri[300:] = 2, tri[300:] * 1000
+    expected = glraster.antialias_construct_topology_hash(tri).neighbours
+    gpu = on_emulated_gpu()
+    assert torch.equal(glraster.antialias_construct_topology_hash(tri).neighbours, expected)
+    assert gpu.launched == ["topology_keys", "topology_match"] and (expected < -1).any() and (expected >= 0).any()
+
+
 @pytest.mark.parametrize("keep_facing", [False, True])
 def test_corners_equal_host(on_emulated_gpu, keep_facing):
     pos, tri = soup(3, 1, 100)

@@ -68,7 +68,7 @@ def checked_calls():
     modes = "linear-mipmap-linear", "wrap", 1
     visibility = (POS, TRI, None, None, *SIZE, "none", False, True, False, "rasterize", CONTEXT.handle)
     ids = ops.visibility(*visibility)
-    grad, table = rand(1, *SIZE, 3, seed=1), (TOPOLOGY.edges, TOPOLOGY.opposites)
+    grad, table = rand(1, *SIZE, 3, seed=1), (TOPOLOGY.neighbours,)
 
     def leaf(tensor):
         return tensor.clone().requires_grad_()
