@@ -7,6 +7,7 @@
 //   sum lambda_k (x_k, y_k, w_k) = (f_x, f_y, 1)   at f in normalised device coordinates,   z/w = sum lambda_k z_k
 // Source: in the line of Pidhorskyi et al., "Rasterized Edge Gradients", 2024; the divergence theorem; homogeneous
 // rasterization (Olano and Greer 1997).
+#include "common/neighbours.cuh"
 #include "common/screen_plane.cuh"
 #include "common/triangle_id.cuh"
 
@@ -16,7 +17,7 @@ struct EdgeGradientsParams {
   const T* rast;              // [N, H, W, 4]
   const T* pos;               // [N or 1, V, 4] clip space
   const int32_t* tri;         // [T, 3]
-  const int32_t* neighbours;  // [T, 3], across the edge opposite a corner: 3 triangle + opposite corner, -1: none
+  const int32_t* neighbours;  // [T, 3] codes of neighbouring sides, see neighbours.cuh
   const T* grad_out;          // [N, H, W, C]
   double* grad_pos;           // [N or 1, V, 4], zeroed
   const T* tangent_color;     // [N, H, W, C], null if none
@@ -66,10 +67,10 @@ GLR_FUNC int32_t triangle_at(const EdgeGradientsParams<T>& p, int64_t pixel) {
   return load_triangle(p.tri, p.num_triangles, p.V, triangle, &v) ? triangle : -1;
 }
 
-// A corner relative to (fx, fy).
+// A vertex relative to (fx, fy).
 template <class T>
-GLR_FUNC Vec4<double> corner_at(const EdgeGradientsParams<T>& p, int64_t image, int64_t corner, double fx, double fy) {
-  const Vec4<T> v = load4(p.pos + image * p.pos_stride + int64_t(p.tri[corner]) * 4);
+GLR_FUNC Vec4<double> corner_at(const EdgeGradientsParams<T>& p, int64_t image, int32_t vertex, double fx, double fy) {
+  const Vec4<T> v = load4(p.pos + image * p.pos_stride + int64_t(vertex) * 4);
   return {double(v.x) - fx * double(v.w), double(v.y) - fy * double(v.w), double(v.z), double(v.w)};
 }
 
@@ -77,7 +78,7 @@ GLR_FUNC Vec4<double> corner_at(const EdgeGradientsParams<T>& p, int64_t image, 
 template <class T>
 GLR_FUNC bool plane_at(const EdgeGradientsParams<T>& p, int64_t image, int32_t triangle, double fx, double fy,
                        ScreenPlane* plane) {
-  for (int k = 0; k < 3; ++k) plane->corner[k] = corner_at(p, image, int64_t(triangle) * 3 + k, fx, fy);
+  for (int k = 0; k < 3; ++k) plane->corner[k] = corner_at(p, image, p.tri[int64_t(triangle) * 3 + k], fx, fy);
   return set_plane(pixel_size(p, 0), pixel_size(p, 1), plane);
 }
 
@@ -92,10 +93,10 @@ struct Walk {
 // Over the surface from a triangle at (fx, fy) along an axis, in pixels times `direction`, to its outline or one pixel
 // far.
 template <class T>
-GLR_FUNC Walk walk(const EdgeGradientsParams<T>& p, int64_t image, int32_t triangle, double fx, double fy, int axis,
+GLR_FUNC Walk walk(const EdgeGradientsParams<T>& p, int64_t image, int32_t first, double fx, double fy, int axis,
                    double direction) {
   Walk walk;
-  walk.triangle = triangle;
+  walk.triangle = first;
   for (int step = 0; step < kMostSteps; ++step) {
     ScreenPlane plane;
     if (!plane_at(p, image, walk.triangle, fx, fy, &plane)) return walk;
@@ -105,17 +106,19 @@ GLR_FUNC Walk walk(const EdgeGradientsParams<T>& p, int64_t image, int32_t trian
       walk.end = kReached;
       return walk;
     }
-    const int32_t half_edge = p.neighbours[int64_t(walk.triangle) * 3 + exit.side];
+    // Side k goes from vertex k to the next: it lies opposite corner k + 2.
+    const int32_t side = walk.triangle * 3 + (exit.opposite == 2 ? 0 : exit.opposite + 1);
+    const int32_t next = other_side(p.neighbours, side), triangle = next / 3;
     VertexIndices v;
-    if (half_edge < 0 || !load_triangle(p.tri, p.num_triangles, p.V, half_edge / 3, &v)) {
+    if (next < 0 || !load_triangle(p.tri, p.num_triangles, p.V, triangle, &v)) {
       walk.end = kOpenEdge;
       return walk;
     }
-    if (lies_on_same_side(plane, exit.side, corner_at(p, image, half_edge, fx, fy))) {
+    if (lies_on_same_side(plane, exit.opposite, corner_at(p, image, opposite_vertex(p.tri, next), fx, fy))) {
       walk.end = kFold;
       return walk;
     }
-    walk.triangle = half_edge / 3;
+    walk.triangle = triangle;
   }
   return walk;
 }

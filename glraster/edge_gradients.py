@@ -4,7 +4,7 @@ import torch
 
 from glraster.cuda_kernels.launcher import KernelFile, new_output, new_output_like, new_sum_like, rounded
 
-from .antialias import TopologyHash
+from .antialias import TopologyHash, antialias_construct_topology_hash
 from .checks import FLOATS, Same, check_same, check_tensor
 from .operators import Operator
 
@@ -23,22 +23,7 @@ def edge_gradients(
     crease: bool = True,
 ) -> torch.Tensor:
     N, H, W, _ = color.shape
-    return _edge_gradients(color, rast, pos, tri, _neighbours(tri), crease)
-
-
-def _neighbours(tri):
-    T = len(tri)
-    flat = tri.long()
-    e = torch.cat([flat[:, [1, 2]], flat[:, [2, 0]], flat[:, [0, 1]]]).sort(1).values
-    key = e[:, 0] * (1 << 32) + e[:, 1]
-    half = (torch.arange(T)[None] * 3 + torch.arange(3)[:, None]).reshape(-1)
-    order = key.argsort(stable=True)
-    k = key[order]
-    i = (k[1:] == k[:-1]).nonzero()[:, 0]
-    out = torch.full((3 * T,), -1, dtype=torch.int32)
-    out[half[order[i]]] = half[order[i + 1]].int()
-    out[half[order[i + 1]]] = half[order[i]].int()
-    return out.reshape(T, 3)
+    return _edge_gradients(color, rast, pos, tri, antialias_construct_topology_hash(tri).neighbours, crease)
 
 
 def _forward(color, rast, pos, tri, neighbours, crease):

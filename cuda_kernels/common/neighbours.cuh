@@ -11,14 +11,17 @@
 
 #include "portability.cuh"
 
-// The neighbouring side; -1 if there is none, or if it would be ambiguous.
-GLR_FUNC int32_t neighbour_of(const int32_t* neighbours, int32_t side) { return max(neighbours[side], -1); }
+// The other side on this edge, or the one that counts among several; -1 if there is none.
+GLR_FUNC int32_t other_side(const int32_t* neighbours, int32_t side) {
+  const int32_t entry = neighbours[side];
+  return max(entry, -2 - entry);
+}
 
 // The vertex of a triangle that is not on this side of it.
 GLR_FUNC int32_t opposite_vertex(const int32_t* tri, int32_t side) { return tri[side % 3 == 0 ? side + 2 : side - 1]; }
 
 // The opposite vertex of another triangle at this side's edge; -1 if there is none.
 GLR_FUNC int32_t other_opposite(const int32_t* tri, const int32_t* neighbours, int32_t side) {
-  const int32_t entry = neighbours[side];
-  return entry == -1 ? -1 : opposite_vertex(tri, entry >= 0 ? entry : -2 - entry);
+  const int32_t other = other_side(neighbours, side);
+  return other < 0 ? -1 : opposite_vertex(tri, other);
 }

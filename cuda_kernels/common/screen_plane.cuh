@@ -61,7 +61,7 @@ GLR_FUNC double shape_of(const ScreenPlane& plane, double pixel_x, double pixel_
 
 // The edge through which a line leaves a triangle: the one whose lambda vanishes first.
 struct PlaneExit {
-  int side = 0;                // opposite which corner
+  int opposite = 0;            // the corner opposite the edge
   double distance = INFINITY;  // in pixels, 0 if the line has left already
 };
 
@@ -70,7 +70,7 @@ GLR_FUNC PlaneExit exit_of(const ScreenPlane& plane, int axis, double direction)
   PlaneExit exit;
   for (int k = 0; k < 3; ++k) {
     const double slope = direction * plane.slope(axis, k), t = -plane.value[k] / slope;
-    if (slope < 0 && t < exit.distance) exit.side = k, exit.distance = t;
+    if (slope < 0 && t < exit.distance) exit.opposite = k, exit.distance = t;
   }
   exit.distance = max(exit.distance, 0.);
   return exit;

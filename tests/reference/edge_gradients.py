@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .rasterize import decode_id
+from .topology import neighbours
 
 ONE_SURFACE, A_OCCLUDES, B_OCCLUDES, INTERSECTION = range(4)
 GAVE_UP, FOLD, REACHED, OPEN_EDGE = range(4)
@@ -50,20 +51,6 @@ def edge_gradients(color: Tensor, rast: Tensor, pos: Tensor, tri: Tensor, crease
         moved = moved.index_put((n, row, column + 1), change, accumulate=True)
         out = moved.transpose(1, 2) if axis else moved
     return out
-
-
-def neighbours(tri: Tensor) -> Tensor:
-    """Across the edge opposite corner k of triangle t: 3 times the other triangle plus its opposite corner, or -1."""
-    sides: dict[tuple[int, int], list[int]] = {}
-    for t, triangle in enumerate(tri.tolist()):
-        for k in range(3):
-            a, b = triangle[(k + 1) % 3], triangle[(k + 2) % 3]
-            sides.setdefault((min(a, b), max(a, b)), []).append(3 * t + k)
-    table = torch.full((3 * len(tri),), -1)
-    for (a, b), shared in sides.items():
-        if a != b and len(shared) == 2:
-            table[shared[0]], table[shared[1]] = shared[1], shared[0]
-    return table.reshape(-1, 3)
 
 
 class Plane(NamedTuple):
@@ -155,18 +142,19 @@ class _Pairs:
             slope = torch.where(from_b[going, None], -1, 1) * here.slope[self.axis]
             times = torch.where(slope < 0, -here.value / slope, torch.inf)
             exit_time, side = times.min(-1)
-            half_edge = self.beyond[at, side]
-            opposite = self.tri.reshape(-1)[half_edge]
+            beyond = self.beyond[at, (side + 1) % 3]  # of side k, from vertex k to the next, opposite corner k + 2
+            beyond = torch.where(beyond < -1, -2 - beyond, beyond)
+            opposite = self.tri[beyond // 3, (beyond % 3 + 2) % 3]
             folded = corners.clone()
             folded[torch.arange(len(going)), side] = self.pos[self.n[going], opposite].detach()
             same_side = torch.linalg.det(folded[..., [0, 1, 3]]) * torch.linalg.det(corners[..., [0, 1, 3]]) > 0
-            result = torch.where(half_edge < 0, OPEN_EDGE, torch.where(same_side, FOLD, GAVE_UP))
+            result = torch.where(beyond < 0, OPEN_EDGE, torch.where(same_side, FOLD, GAVE_UP))
             result = torch.where(exit_time > 1, REACHED, result)
             result = torch.where(here.value.isfinite().all(-1), result, -1)
             ended = result != GAVE_UP
             how[going] = result.clamp(min=GAVE_UP)
             t[going] = exit_time.clamp(0, 1)
-            current[going[~ended]] = half_edge[~ended] // 3
+            current[going[~ended]] = beyond[~ended] // 3
             going = going[~ended]
         return current, t, how
 
