@@ -118,18 +118,21 @@ def make_scenes(mesh: Path | None = None) -> list[Scene]:
     wave = _sheet(64, lambda x, y: 0.25 * np.sin(7 * x + 2 * y))
     cylinder = trimesh.creation.cylinder(0.4, 1.3, sections=400)
     scenes = [
-        *(_scene("icosphere", _icosphere(k)) for k in (1, 3, 5, 6)),
+        *(_scene("icosphere", _turned(_icosphere(k), tilt)) for k in (1, 3, 5, 6)),
         *(_scene("box", _turned(_box(k), tilt)) for k in (0, 6)),
         _scene("sheet", _turned(_sheet(64), tilt)),
         _scene("cylinder", _turned(_split(cylinder, 0), (1.1, 0.4, 0.3))),
         _scene("wave that hides itself", _turned(wave, (-1.0, 0.5, 0.2))),
-        _scene("two sheets, small gap", _turned(_sheet(2), (0.1, 0.2, 0.3), (-0.1, 0, 0)),
-               _turned(_sheet(2, size=0.45), (0.1, 0.2, 0.3), (0.1, 0.1, 0.03))),
+        _scene(
+            "two sheets, small gap",
+            _turned(_sheet(2), (0.1, 0.2, 0.3), (-0.1, 0, 0)),
+            _turned(_sheet(2, size=0.45), (0.1, 0.2, 0.3), (0.1, 0.1, 0.03)),
+        ),
         _scene("ball before a sheet", _turned(_sheet(64), (0.2, 0.3, 0.1), (0, 0, -0.5)), _icosphere(5, 0.45)),
         _scene("box through ball, coarse", _icosphere(2, 0.6), _turned(_box(0, 0.75), tilt, (0.3, 0.1, 0.3))),
         _scene("box through ball, fine", _icosphere(5, 0.6), _turned(_box(6, 0.75), tilt, (0.3, 0.1, 0.3))),
         _scene("crossing sheets", _turned(_sheet(16), (0.1, 0.6, 0.1)), _turned(_sheet(16), (0.5, -0.5, 0.3))),
-        _scene("unwelded icosphere", _unwelded(_icosphere(5))),
+        _scene("unwelded icosphere", _unwelded(_turned(_icosphere(5), tilt))),
     ]
     if mesh is not None:
         vertices, faces = _turned(load_obj(mesh), (0.2, 2.4, 0.1))

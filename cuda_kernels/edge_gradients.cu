@@ -82,7 +82,7 @@ GLR_FUNC bool plane_at(const EdgeGradientsParams<T>& p, int64_t image, int32_t t
   return set_plane(pixel_size(p, 0), pixel_size(p, 1), plane);
 }
 
-enum WalkEnd { kGaveUp, kFold, kReached, kOpenEdge };
+enum WalkEnd { kGaveUp, kFold, kOpenEdge, kReached };
 
 struct Walk {
   int end = kGaveUp;
@@ -90,11 +90,12 @@ struct Walk {
   double distance = 0.;
 };
 
-// Over the surface from a triangle at (fx, fy) along an axis, in pixels times `direction`, to its outline or one pixel
-// far.
+// Over the surface from a triangle at (fx, fy) along an axis, in pixels times `direction`, to its outline or to the
+// triangle that the next pixel sees. Rasterizers snap corners, so that may begin a little behind the pixel's centre.
 template <class T>
-GLR_FUNC Walk walk(const EdgeGradientsParams<T>& p, int64_t image, int32_t first, double fx, double fy, int axis,
-                   double direction) {
+GLR_FUNC Walk walk(const EdgeGradientsParams<T>& p, int64_t image, int32_t first, int32_t other, double fx, double fy,
+                   int axis, double direction) {
+  constexpr double kFarthest = 1. + 1. / 128;
   Walk walk;
   walk.triangle = first;
   for (int step = 0; step < kMostSteps; ++step) {
@@ -102,22 +103,18 @@ GLR_FUNC Walk walk(const EdgeGradientsParams<T>& p, int64_t image, int32_t first
     if (!plane_at(p, image, walk.triangle, fx, fy, &plane)) return walk;
     const PlaneExit exit = exit_of(plane, axis, direction);
     walk.distance = min(exit.distance, 1.);
-    if (exit.distance > 1) {
-      walk.end = kReached;
-      return walk;
-    }
+    if (exit.distance > kFarthest) return walk;
     // Side k goes from vertex k to the next: it lies opposite corner k + 2.
     const int32_t side = walk.triangle * 3 + (exit.opposite == 2 ? 0 : exit.opposite + 1);
     const int32_t next = other_side(p.neighbours, side), triangle = next / 3;
     VertexIndices v;
-    if (next < 0 || !load_triangle(p.tri, p.num_triangles, p.V, triangle, &v)) {
+    if (next < 0 || !load_triangle(p.tri, p.num_triangles, p.V, triangle, &v))
       walk.end = kOpenEdge;
-      return walk;
-    }
-    if (lies_on_same_side(plane, exit.opposite, corner_at(p, image, opposite_vertex(p.tri, next), fx, fy))) {
+    else if (lies_on_same_side(plane, exit.opposite, corner_at(p, image, opposite_vertex(p.tri, next), fx, fy)))
       walk.end = kFold;
-      return walk;
-    }
+    else if (triangle == other)
+      walk.end = kReached;
+    if (walk.end != kGaveUp) return walk;
     walk.triangle = triangle;
   }
   return walk;
@@ -151,8 +148,8 @@ GLR_FUNC void find_outline(const EdgeGradientsParams<T>& p, const PixelPair& pai
   const int32_t bx = pair.x + (from_b && !pair.axis), by = pair.y + (from_b && pair.axis);
   const double fx = sample_at(p, 0, bx), fy = sample_at(p, 1, by);
   const int32_t own = from_b ? pair.b : pair.a, other = from_b ? pair.a : pair.b;
-  const Walk walked = walk(p, pair.image, own, fx, fy, pair.axis, from_b ? -1. : 1.);
-  if (walked.end == kReached && walked.triangle == other) found->kind = kOneSurface;
+  const Walk walked = walk(p, pair.image, own, other, fx, fy, pair.axis, from_b ? -1. : 1.);
+  if (walked.end == kReached) found->kind = kOneSurface;
   if (found->kind == kOneSurface || found->kind == kIntersection) return;
   const bool ended = walked.end == kFold || walked.end == kOpenEdge;
   found->triangle = ended ? walked.triangle : own;
@@ -220,8 +217,8 @@ GLR_FUNC Jump<T> jump_at(const EdgeGradientsParams<T>& p, const PixelPair& pair)
   return jump;
 }
 
-// A ridge between two pixels of one triangle and two of another across which the colour jumps by more than it changes
-// on both sides; carried by A's triangle, where that ends.
+// A ridge between two pixels of one triangle and two of another across which the colour jumps by more than twice what
+// it changes on both sides; carried by A's triangle, where that ends.
 template <class T>
 GLR_FUNC bool find_crease(const EdgeGradientsParams<T>& p, const PixelPair& pair, Boundary* found, Jump<T>* jump) {
   const int axis = pair.axis;
@@ -238,7 +235,8 @@ GLR_FUNC bool find_crease(const EdgeGradientsParams<T>& p, const PixelPair& pair
     across += j * j, inside += ja * ja + jb * jb;
   }
   ScreenPlane plane;
-  if (!(across > inside) || !plane_at(p, pair.image, pair.a, sample_at(p, 0, pair.x), sample_at(p, 1, pair.y), &plane))
+  if (!(across > T(4) * inside) ||
+      !plane_at(p, pair.image, pair.a, sample_at(p, 0, pair.x), sample_at(p, 1, pair.y), &plane))
     return false;
   found->kind = kCrease, found->triangle = pair.a;
   found->distance = min(exit_of(plane, axis, 1.).distance, 1.);

@@ -17,7 +17,7 @@ from glraster.cuda_kernels.launcher import (
 from .checks import FLOATS, Same, check_same, check_tensor
 from .operators import Operator, new_gradients
 
-__all__ = ["TopologyHash", "antialias", "antialias_construct_topology_hash"]
+__all__ = ["TopologyHash", "antialias", "antialias_construct_topology_hash", "check_image"]
 
 KERNELS = KernelFile("antialias", adds_to=("grad_pos",))
 TOPOLOGY = KernelFile("topology")
@@ -82,6 +82,23 @@ def antialias(
     Source: Laine et al., "Modular Primitives for High-Performance Differentiable Rendering", 2020, section 3.5.
     """
     op = "antialias"
+    color, rast, pos, tri, topology_hash = check_image(op, color, rast, pos, tri, topology_hash)
+    try:
+        boost = float(pos_gradient_boost if not isinstance(pos_gradient_boost, str) else None)
+    except (TypeError, ValueError):
+        raise TypeError(f"{op}(): pos_gradient_boost must be a number, got {pos_gradient_boost!r}") from None
+    return _antialias(color, rast, pos, tri, topology_hash.neighbours, boost)
+
+
+def check_image(
+    op: str,
+    color: torch.Tensor,
+    rast: torch.Tensor,
+    pos: torch.Tensor,
+    tri: torch.Tensor,
+    topology_hash: TopologyHash | None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, TopologyHash]:
+    """Checks the arguments that `antialias` and `edge_gradients` share; makes the topology where none is given."""
     color = check_tensor(op, "color", color, "[N, H, W, C]", shapes=((None,) * 4,), dtypes=FLOATS)
     N, H, W, _ = color.shape
     same: Same = {"dtypes": (color.dtype,), "device": color.device}
@@ -90,10 +107,6 @@ def antialias(
     if pos.ndim == 3 and pos.shape[0] != 1:
         check_same(op, "the minibatch", pos=pos.shape[0], color=N)
     tri = check_tensor(op, "tri", tri, "[T, 3]", shapes=((None, 3),), dtypes=(torch.int32,), device=color.device)
-    try:
-        boost = float(pos_gradient_boost if not isinstance(pos_gradient_boost, str) else None)
-    except (TypeError, ValueError):
-        raise TypeError(f"{op}(): pos_gradient_boost must be a number, got {pos_gradient_boost!r}") from None
     if topology_hash is None:
         topology_hash = antialias_construct_topology_hash(tri)
     elif not isinstance(topology_hash, TopologyHash):
@@ -104,7 +117,7 @@ def antialias(
             f"{op}(): topology_hash must be made from this tri, [{tri.shape[0]}, 3] on {color.device}, got one of "
             f"{topology_hash.num_triangles} triangles on {topology_hash.neighbours.device}"
         )
-    return _antialias(color, rast, pos, tri, topology_hash.neighbours, boost)
+    return color, rast, pos, tri, topology_hash
 
 
 def antialias_construct_topology_hash(tri: torch.Tensor) -> TopologyHash:

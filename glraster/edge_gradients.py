@@ -1,11 +1,10 @@
-"""Gradients of visibility that hold for triangles of any size: an image as it is, with derivatives of its boundaries."""
+"""Gradients of visibility for triangles of any size: an image as it is, with derivatives of its boundaries."""
 
 import torch
 
 from glraster.cuda_kernels.launcher import KernelFile, new_output, new_output_like, new_sum_like, rounded
 
-from .antialias import TopologyHash, antialias_construct_topology_hash
-from .checks import FLOATS, Same, check_same, check_tensor
+from .antialias import TopologyHash, check_image
 from .operators import Operator
 
 __all__ = ["edge_gradients"]
@@ -22,8 +21,46 @@ def edge_gradients(
     topology_hash: TopologyHash | None = None,
     crease: bool = True,
 ) -> torch.Tensor:
-    N, H, W, _ = color.shape
-    return _edge_gradients(color, rast, pos, tri, antialias_construct_topology_hash(tri).neighbours, crease)
+    """Returns the image as it is, with derivatives of where surfaces end and meet in it.
+
+    Between two neighbouring pixels that see different surfaces lies a boundary: an outline, an open edge, or the line
+    where two bodies intersect. As it moves, pixels change by the colours on its two sides. The gradient is that of the
+    image under a box filter as wide as a pixel, on average over where between the pixels' centres the boundary lies,
+    for triangles of any size: see docs/visibility.md for how near it is to the truth.
+
+    Args:
+        color: [N, H, W, C] float32 or float64, any number of channels: colours, masks, depth, normals.
+        rast: [N, H, W, 4] from `rasterize`, same dtype and device.
+        pos: the clip-space positions given to `rasterize`: [N, V, 4], or [V, 4] (shared by all images).
+        tri: [T, 3] int32 vertex indices. Two triangles share an edge where they share the indices of its ends: weld
+            vertices that differ in texture coordinates alone (see `interpolate` for giving them coordinates of their
+            own), or the outline is taken to lie at every seam near it, which costs accuracy.
+        topology_hash: `antialias_construct_topology_hash(tri)`, to save the time where `tri` stays the same.
+        crease: whether jumps of colour within a surface count, between two pixels of one triangle and two of another:
+            flat facets, materials that change at an edge. A jump is a difference between the colours extrapolated from
+            either side that is more than twice as large as the changes on the two sides.
+
+    Returns:
+        [N, H, W, C], `color` itself or a view of it: clone it before changing it in place. In programs that PyTorch has
+        traced, and in forward mode, it is a copy.
+
+    Gradients reach `color`, unchanged, and x, y, w of `pos`; where surfaces intersect also z. `rast` receives none. No
+    gradient comes from the image's border, or from the near and far planes. Apply it before whatever changes pixels by
+    their neighbours: `antialias(edge_gradients(color, rast, pos, tri), rast, pos.detach(), tri)` has smooth edges and
+    these gradients. Tangents flow in forward mode where gradients do.
+
+    Raises:
+        TypeError: wrong type or dtype.
+        ValueError: wrong shape or device, or a topology hash of another triangle list.
+
+    Source: in the line of Pidhorskyi et al., "Rasterized Edge Gradients: Handling Discontinuities Differentiably", ECCV
+    2024.
+    """
+    op = "edge_gradients"
+    color, rast, pos, tri, topology_hash = check_image(op, color, rast, pos, tri, topology_hash)
+    if not isinstance(crease, bool):
+        raise TypeError(f"{op}(): crease must be True or False, got {crease!r}")
+    return _edge_gradients(color, rast, pos, tri, topology_hash.neighbours, crease)
 
 
 def _forward(color, rast, pos, tri, neighbours, crease):

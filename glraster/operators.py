@@ -59,7 +59,9 @@ class Operator:
             schema[: schema.rindex(") ->")].split(", ").index("bool[] wanted") if "wanted" in schema else None
         )
         full = forward if self._wanted is None else functools.partial(_filled, forward)
-        _library.impl(self.name, functools.partial(_copied, full) if returns_input else full, "CompositeExplicitAutograd")
+        _library.impl(
+            self.name, functools.partial(_copied, full) if returns_input else full, "CompositeExplicitAutograd"
+        )
         self.op = getattr(torch.ops.glraster, self.name).default
         fake = fake if self._wanted is None else functools.partial(_filled, fake)
         torch.library.register_fake(self.op, fake, lib=_library)

@@ -16,8 +16,9 @@ from .rasterize import decode_id
 from .topology import neighbours
 
 ONE_SURFACE, A_OCCLUDES, B_OCCLUDES, INTERSECTION = range(4)
-GAVE_UP, FOLD, REACHED, OPEN_EDGE = range(4)
+GAVE_UP, FOLD, OPEN_EDGE, REACHED = range(4)
 MAX_STEPS = 32
+FARTHEST = 1 + 1 / 128  # pixels; rasterizers snap corners
 STEP = 2 / 3  # both of a boundary whose place is not known, and of the extrapolation of colours
 
 
@@ -125,12 +126,10 @@ class _Pairs:
         found = torch.where((at_a > least) & (at_b < -least), A_OCCLUDES, found)
         kind[both] = torch.where((at_b > least) & (at_a < -least), B_OCCLUDES, found)
         end, t, how = self.walk(kind)
-        connected = (self.a >= 0) & (self.b >= 0) & (how == REACHED)
-        connected &= end == torch.where(kind == B_OCCLUDES, self.a, self.b)
-        return torch.where(connected, ONE_SURFACE, kind), end, t, how
+        return torch.where(how == REACHED, ONE_SURFACE, kind), end, t, how
 
     def walk(self, kind: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Over the surface to the outline or the other pixel: the last triangle, how far, and why it ended there."""
+        """Over the surface to its outline or the other pixel's: the last triangle, how far, and why it ended there."""
         from_b = kind == B_OCCLUDES
         current, t = torch.where(from_b, self.b, self.a), torch.zeros(len(kind), dtype=torch.float64)
         how, f = torch.full_like(kind, GAVE_UP), torch.where(from_b[:, None], self.fb, self.fa)
@@ -148,11 +147,11 @@ class _Pairs:
             folded = corners.clone()
             folded[torch.arange(len(going)), side] = self.pos[self.n[going], opposite].detach()
             same_side = torch.linalg.det(folded[..., [0, 1, 3]]) * torch.linalg.det(corners[..., [0, 1, 3]]) > 0
-            result = torch.where(beyond < 0, OPEN_EDGE, torch.where(same_side, FOLD, GAVE_UP))
-            result = torch.where(exit_time > 1, REACHED, result)
-            result = torch.where(here.value.isfinite().all(-1), result, -1)
-            ended = result != GAVE_UP
-            how[going] = result.clamp(min=GAVE_UP)
+            result = torch.where(beyond // 3 == torch.where(from_b, self.a, self.b)[going], REACHED, GAVE_UP)
+            result = torch.where(beyond < 0, OPEN_EDGE, torch.where(same_side, FOLD, result))
+            lost = (exit_time > FARTHEST) | ~here.value.isfinite().all(-1)
+            how[going] = torch.where(lost, GAVE_UP, result)
+            ended = lost | (result != GAVE_UP)
             t[going] = exit_time.clamp(0, 1)
             current[going[~ended]] = beyond[~ended] // 3
             going = going[~ended]
@@ -237,5 +236,5 @@ class _Pairs:
         behind_a, a, b, behind_b = (self.color_at(which, k) for k in (-1, 0, 1, 2))
         jump = (a + 0.5 * (a - behind_a)) - (b + 0.5 * (b - behind_b))
         inside = (a - behind_a).square().sum(-1) + (b - behind_b).square().sum(-1)
-        sharp = jump.square().sum(-1) > inside
+        sharp = jump.square().sum(-1) > 4 * inside
         return which[sharp], jump[sharp]
