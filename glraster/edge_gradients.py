@@ -41,7 +41,7 @@ def edge_gradients(
             either side that is more than twice as large as the changes on the two sides.
 
     Returns:
-        [N, H, W, C], `color` itself or a view of it: clone it before changing it in place. In programs that PyTorch has
+        [N, H, W, C], in the memory of `color`: clone it before changing it in place. In programs that PyTorch has
         traced, and in forward mode, it is a copy.
 
     Gradients reach `color`, unchanged, and x, y, w of `pos`; where surfaces intersect also z. `rast` receives none. No
@@ -64,7 +64,7 @@ def edge_gradients(
 
 
 def _forward(color, rast, pos, tri, neighbours, crease):
-    return color
+    return color.detach()
 
 
 def _setup(ctx, inputs, output):
@@ -119,7 +119,7 @@ _edge_gradients = Operator(
     setup=_setup,
     backward=_backward,
     jvp=_jvp_of,
-    returns_input=True,
+    shares_memory=True,
 )
 _edge_gradients_jvp = Operator(
     f"edge_gradients_jvp(Tensor? tangent_color, Tensor? tangent_pos, {_inputs}) -> Tensor",

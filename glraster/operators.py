@@ -38,8 +38,8 @@ class Operator:
             `needs` tells for each whether it is wanted, `grads` are None where nothing came. Without it,
             differentiating is an error that says so: second derivatives are not silently zero.
         jvp: `jvp(ctx, *tangents)` returns the tangent of each output; tangents are None where there is none.
-        returns_input: whether the implementation returns its first argument as it is. To autograd it is a view; where
-            outputs must be new, traced or in forward mode, a copy.
+        shares_memory: whether the implementation returns its first argument, detached. Where outputs must be new, in
+            programs that PyTorch traces and in forward mode, that is copied.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Operator:
         setup: Callable | None = None,
         backward: Callable | None = None,
         jvp: Callable | None = None,
-        returns_input: bool = False,
+        shares_memory: bool = False,
     ):
         self.name = schema.split("(")[0]
         _library.define(schema)
@@ -59,9 +59,8 @@ class Operator:
             schema[: schema.rindex(") ->")].split(", ").index("bool[] wanted") if "wanted" in schema else None
         )
         full = forward if self._wanted is None else functools.partial(_filled, forward)
-        _library.impl(
-            self.name, functools.partial(_copied, full) if returns_input else full, "CompositeExplicitAutograd"
-        )
+        anew = functools.partial(_copied, full) if shares_memory else full
+        _library.impl(self.name, anew, "CompositeExplicitAutograd")
         self.op = getattr(torch.ops.glraster, self.name).default
         fake = fake if self._wanted is None else functools.partial(_filled, fake)
         torch.library.register_fake(self.op, fake, lib=_library)
@@ -78,8 +77,8 @@ class Operator:
         members = {"forward": self._forward_flat if flat else full, "setup_context": setup or _save_nothing}
         if self._listed and setup is not None:
             members["setup_context"] = lambda ctx, inputs, output: setup(ctx, self._nest(inputs), output)
-        if returns_input:
-            members["forward"] = functools.partial(_viewed, full)
+        if shares_memory:
+            members["forward"] = lambda *args: (full if forward_ad._current_level < 0 else anew)(*args)
         members |= {"backward": self._backward_flat, "jvp": self._jvp_flat, "vmap": self._vmap_flat}
         name = "".join(map(str.title, self.name.split("_")))  # what grad_fn is called
         functions = {k: staticmethod(f) for k, f in members.items()}
@@ -173,14 +172,8 @@ def _save_nothing(ctx, inputs, output) -> None:
 
 
 def _copied(function: Callable, *args):
-    """Calls it, with a copy in place of an output that is an argument."""
+    """Calls it, and copies the output."""
     return function(*args).clone()
-
-
-def _viewed(function: Callable, *args):
-    """Calls it, with a view in place of an output that is an argument; a copy where tangents may flow."""
-    output = function(*args)
-    return output.view_as(output) if forward_ad._current_level < 0 else output.clone()
 
 
 def _filled(function: Callable, *args):

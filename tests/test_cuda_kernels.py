@@ -47,7 +47,7 @@ def render(pos, tri, size, dtype=torch.float32, **raster_arguments) -> dict[str,
     context = glraster.RasterizeCudaContext("cpu")
     rast, rast_db = glraster.rasterize(context, pos, tri, size, **raster_arguments)
     out, out_da = glraster.interpolate(attr, rast, tri, rast_db, "all")
-    image = glraster.antialias(out, rast, pos, tri)
+    image = glraster.antialias(glraster.edge_gradients(out, rast, pos, tri), rast, pos, tri)
     (image.square().sum() + 1e-3 * out_da.square().sum()).backward()
     names = {"rast": rast, "rast_db": rast_db, "out": out, "out_da": out_da, "image": image}
     return {n: t.detach() for n, t in names.items()} | {"grad_pos": pos.grad, "grad_attr": attr.grad}
@@ -86,7 +86,7 @@ def test_render_equals_host(on_emulated_gpu, size, dtype):
     expected = render(*scene, size, dtype)
     gpu = on_emulated_gpu()
     assert_agree(render(*scene, size, dtype), expected)
-    assert {"rasterize_triangles", "rasterize_tiles", "barycentrics_bwd", "antialias_bwd"} <= set(gpu.launched)
+    assert {"rasterize_triangles", "rasterize_tiles", "barycentrics_bwd", "antialias_bwd", "edge_gradients_bwd"} <= set(gpu.launched)
 
 
 def test_ranges_equal_host(on_emulated_gpu):
