@@ -152,7 +152,7 @@ def cases(contexts: dict, images: int, size: int, triangles: int, device: torch.
     yield from mipmapped(tex, uv, uv_da.requires_grad_())
     color = color.detach().requires_grad_()
     topology = glraster.antialias_construct_topology_hash(tri)
-    moved = nbytes(tri, topology.edges, topology.opposites)
+    moved = nbytes(tri, topology.neighbours)
     yield Case("antialias, topology", lambda: glraster.antialias_construct_topology_hash(tri), moved)
     smooth = glraster.antialias(color, fixed, pos, tri, topology)
     moved = nbytes(color, fixed, smooth)

@@ -5,33 +5,27 @@
 // Triangles that reach behind the eye (w <= 0) cannot be projected. Their edges are looked for in homogeneous pixel
 // coordinates (X, Y, w), where the pixels' line is the plane Y = 0: edge (a, b) meets it in (Y_a b - Y_b a) / (Y_a -
 // Y_b). Source: Laine et al. 2020, section 3.5; homogeneous rasterization (Olano and Greer 1997).
-#include "common/edge_table.cuh"
+#include "common/neighbours.cuh"
 #include "common/triangle_id.cuh"
 
 template <class T>
 struct AntialiasParams {
-  const T* color;          // [N, H, W, C]
-  const T* rast;           // [N, H, W, 4]
-  const T* pos;            // [N or 1, V, 4] clip space
-  const int32_t* tri;      // [T, 3]
-  uint64_t* edges;         // [capacity], see EdgeTable; made by topology.cu
-  int32_t* opposites;      // [capacity, 2]
-  T* out;                  // [N, H, W, C]
-  const T* grad_out;       // [N, H, W, C]
-  T* grad_color;           // [N, H, W, C], null if not wanted
-  double* grad_pos;        // [N or 1, V, 4], zeroed; null if not wanted
-  const T* tangent_color;  // [N, H, W, C], null if none
-  const T* tangent_pos;    // [N or 1, V, 4], null if none
-  T* tangent_out;          // [N, H, W, C]
-  int64_t N, H, W, C, V, num_triangles, capacity;
+  const T* color;             // [N, H, W, C]
+  const T* rast;              // [N, H, W, 4]
+  const T* pos;               // [N or 1, V, 4] clip space
+  const int32_t* tri;         // [T, 3]
+  const int32_t* neighbours;  // [T, 3], see common/neighbours.cuh; made by topology.cu
+  T* out;                     // [N, H, W, C]
+  const T* grad_out;          // [N, H, W, C]
+  T* grad_color;              // [N, H, W, C], null if not wanted
+  double* grad_pos;           // [N or 1, V, 4], zeroed; null if not wanted
+  const T* tangent_color;     // [N, H, W, C], null if none
+  const T* tangent_pos;       // [N or 1, V, 4], null if none
+  T* tangent_out;             // [N, H, W, C]
+  int64_t N, H, W, C, V, num_triangles;
   int64_t pos_stride;         // elements from one image's positions to the next; 0: shared
   double pos_gradient_boost;  // factor of d alpha / d pos
 };
-
-template <class T>
-GLR_FUNC EdgeTable edge_table(const AntialiasParams<T>& p) {
-  return {p.edges, p.opposites, p.capacity};
-}
 
 // A vertex on the screen, in pixels from the centre of the nearer triangle's pixel: `along` towards the right (or, for
 // a vertical pair, upper) neighbour, `across` the other axis.
@@ -52,6 +46,7 @@ struct PixelPair {
   int64_t p0, p1;  // p1 is right of p0, or above it
   int64_t image;
   int32_t own_x, own_y;  // the pixel that sees the triangle
+  int32_t triangle;
   VertexIndices v;
   T s;  // +1: p0 sees the triangle, -1: p1
   bool vertical;
@@ -113,12 +108,13 @@ GLR_FUNC T side_of(const PairVertex<T>& a, const PairVertex<T>& b, const PairVer
          q.w * (a.along * b.across - b.along * a.across);
 }
 
-// True if the mesh ends at the edge, or folds over so that both its triangles project to one side.
+// True if the mesh ends at edge (a, b), the triangle's `side`, or folds over so that both its triangles project to one
+// side. `own` is the triangle's third vertex.
 template <class T>
-GLR_FUNC bool is_silhouette(const AntialiasParams<T>& p, const PixelPair<T>& pair, int32_t a, int32_t b, int32_t own,
-                            bool own_before_eye) {
-  const int32_t other = other_opposite(edge_table(p), a, b, own);
-  if (other < 0) return true;
+GLR_FUNC bool is_silhouette(const AntialiasParams<T>& p, const PixelPair<T>& pair, int32_t side, int32_t a, int32_t b,
+                            int32_t own, bool own_before_eye) {
+  const int32_t other = other_opposite(p.tri, p.neighbours, pair.triangle * 3 + side);
+  if (other < 0 || other >= p.V) return true;
   T side_own, side_other;
   if (own_before_eye && is_before_eye(p, pair, other)) {
     const PairPoint<T> pa = project(p, pair, a), pb = project(p, pair, b);
@@ -148,7 +144,8 @@ GLR_FUNC bool load_pair(const AntialiasParams<T>& p, int64_t image, int32_t x, i
   pair->p0 = p0, pair->p1 = p1, pair->image = image, pair->vertical = vertical;
   pair->s = first ? T(1) : T(-1);
   pair->own_x = x + (!first && !vertical), pair->own_y = y + (!first && vertical);
-  return load_triangle(p.tri, p.num_triangles, p.V, first ? t0 : t1, &pair->v);
+  pair->triangle = first ? t0 : t1;
+  return load_triangle(p.tri, p.num_triangles, p.V, pair->triangle, &pair->v);
 }
 
 // Of the triangle's edges between vertices i and i + 1, the one that crosses the line through the centres farthest
@@ -218,7 +215,7 @@ GLR_FUNC bool analyze_pair(const AntialiasParams<T>& p, const PixelPair<T>& pair
   blend->a = found.i == 0 ? v0 : found.i == 1 ? v1 : v2;
   blend->b = found.i == 0 ? v1 : found.i == 1 ? v2 : v0;
   const int32_t last = found.i == 0 ? v2 : found.i == 1 ? v0 : v1;
-  if (!is_silhouette(p, pair, blend->a, blend->b, last, before_eye)) return false;
+  if (!is_silhouette(p, pair, found.i, blend->a, blend->b, last, before_eye)) return false;
   blend->distance = found.distance;
   blend->alpha = pair.s * (T(0.5) - min(max(found.distance, T(0)), T(1)));
   return true;

@@ -5,6 +5,7 @@ from .contexts import OpenGLRasterizer, RasterizeContext, SoftwareRasterizer, co
 from .cuda_kernels.compiler import CudaError
 from .cuda_kernels.host import HostLibraryError
 from .depth_peeler import DepthPeeler
+from .edge_gradients import edge_gradients
 from .interop.egl import OpenGLError
 from .interpolate import interpolate
 from .mipmap import MipStack, texture_construct_mip
@@ -31,6 +32,7 @@ __all__ = [
     "antialias",
     "antialias_construct_topology_hash",
     "context",
+    "edge_gradients",
     "interpolate",
     "mask",
     "rasterize",

@@ -4,27 +4,43 @@ from dataclasses import dataclass
 
 import torch
 
-from glraster.cuda_kernels.launcher import KernelFile, new_output, new_output_like, new_sum_like, rounded
+from glraster.cuda_kernels.launcher import (
+    KernelFile,
+    new_output,
+    new_output_like,
+    new_sum_like,
+    rounded,
+    runs_on_gpu,
+    threads_for,
+)
 
 from .checks import FLOATS, Same, check_same, check_tensor
 from .operators import Operator, new_gradients
 
-__all__ = ["TopologyHash", "antialias", "antialias_construct_topology_hash"]
+__all__ = ["TopologyHash", "antialias", "antialias_construct_topology_hash", "check_image"]
 
 KERNELS = KernelFile("antialias", adds_to=("grad_pos",))
 TOPOLOGY = KernelFile("topology")
+_MAX_TRIANGLES = (2**31 - 2) // 3  # three codes a triangle, and as many below -1
+_MAX_CHUNKS = 8  # of triangles that are sorted apart on a CPU: each has counters of its own
 
 
 @dataclass(frozen=True, repr=False)
 class TopologyHash:
-    """The edge table of one triangle list; made by `antialias_construct_topology_hash`."""
+    """Which sides of triangles lie on the same edge; made by `antialias_construct_topology_hash`.
 
-    edges: torch.Tensor  # [capacity] int64
-    opposites: torch.Tensor  # [capacity, 2] int32
-    num_triangles: int
+    Attributes:
+        neighbours: [T, 3] int32; what the entries mean is said in `cuda_kernels/common/neighbours.cuh`.
+    """
+
+    neighbours: torch.Tensor
+
+    @property
+    def num_triangles(self) -> int:
+        return self.neighbours.shape[0]
 
     def __repr__(self) -> str:
-        return f"TopologyHash({self.num_triangles} triangles, on {self.edges.device})"
+        return f"TopologyHash({self.num_triangles} triangles, on {self.neighbours.device})"
 
 
 def antialias(
@@ -66,6 +82,23 @@ def antialias(
     Source: Laine et al., "Modular Primitives for High-Performance Differentiable Rendering", 2020, section 3.5.
     """
     op = "antialias"
+    color, rast, pos, tri, topology_hash = check_image(op, color, rast, pos, tri, topology_hash)
+    try:
+        boost = float(pos_gradient_boost if not isinstance(pos_gradient_boost, str) else None)
+    except (TypeError, ValueError):
+        raise TypeError(f"{op}(): pos_gradient_boost must be a number, got {pos_gradient_boost!r}") from None
+    return _antialias(color, rast, pos, tri, topology_hash.neighbours, boost)
+
+
+def check_image(
+    op: str,
+    color: torch.Tensor,
+    rast: torch.Tensor,
+    pos: torch.Tensor,
+    tri: torch.Tensor,
+    topology_hash: TopologyHash | None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, TopologyHash]:
+    """Checks the arguments that `antialias` and `edge_gradients` share; makes the topology where none is given."""
     color = check_tensor(op, "color", color, "[N, H, W, C]", shapes=((None,) * 4,), dtypes=FLOATS)
     N, H, W, _ = color.shape
     same: Same = {"dtypes": (color.dtype,), "device": color.device}
@@ -74,21 +107,17 @@ def antialias(
     if pos.ndim == 3 and pos.shape[0] != 1:
         check_same(op, "the minibatch", pos=pos.shape[0], color=N)
     tri = check_tensor(op, "tri", tri, "[T, 3]", shapes=((None, 3),), dtypes=(torch.int32,), device=color.device)
-    try:
-        boost = float(pos_gradient_boost if not isinstance(pos_gradient_boost, str) else None)
-    except (TypeError, ValueError):
-        raise TypeError(f"{op}(): pos_gradient_boost must be a number, got {pos_gradient_boost!r}") from None
     if topology_hash is None:
         topology_hash = antialias_construct_topology_hash(tri)
     elif not isinstance(topology_hash, TopologyHash):
         kind = type(topology_hash).__name__
         raise TypeError(f"{op}(): topology_hash must come from antialias_construct_topology_hash(), got {kind}")
-    elif topology_hash.num_triangles != tri.shape[0] or topology_hash.edges.device != color.device:
+    elif topology_hash.num_triangles != tri.shape[0] or topology_hash.neighbours.device != color.device:
         raise ValueError(
             f"{op}(): topology_hash must be made from this tri, [{tri.shape[0]}, 3] on {color.device}, got one of "
-            f"{topology_hash.num_triangles} triangles on {topology_hash.edges.device}"
+            f"{topology_hash.num_triangles} triangles on {topology_hash.neighbours.device}"
         )
-    return _antialias(color, rast, pos, tri, topology_hash.edges, topology_hash.opposites, boost)
+    return color, rast, pos, tri, topology_hash
 
 
 def antialias_construct_topology_hash(tri: torch.Tensor) -> TopologyHash:
@@ -107,28 +136,35 @@ def antialias_construct_topology_hash(tri: torch.Tensor) -> TopologyHash:
     """
     op = "antialias_construct_topology_hash"
     tri = check_tensor(op, "tri", tri, "[T, 3]", shapes=((None, 3),), dtypes=(torch.int32,))
-    edges, opposites = _topology(tri)
-    return TopologyHash(edges, opposites, tri.shape[0])
+    if tri.shape[0] > _MAX_TRIANGLES:
+        raise ValueError(f"{op}(): tri must have at most {_MAX_TRIANGLES} triangles, got {tri.shape[0]}")
+    return TopologyHash(_topology(tri))
 
 
 def _topology_forward(tri):
-    T = tri.shape[0]
-    edges, opposites = _topology_fake(tri)
-    edges.fill_(-1)
-    opposites.fill_(torch.iinfo(torch.int32).max)
-    fields = {"tri": tri, "edges": edges, "opposites": opposites}
-    TOPOLOGY.launch("topology_build", T, **fields, num_triangles=T, capacity=len(edges))
-    return edges, opposites
+    T, neighbours = tri.shape[0], _topology_fake(tri)
+    given = {"tri": tri, "neighbours": neighbours, "num_triangles": T, "num_buckets": 0, "num_chunks": 0}
+    if runs_on_gpu(tri.device):
+        keys = new_output(tri, 3 * T, dtype=torch.int64)
+        TOPOLOGY.launch("topology_keys", T, keys=keys, **given)
+        ordered, order = keys.sort()
+        TOPOLOGY.launch("topology_match", 3 * T, sorted=ordered, order=order, **given)
+        return neighbours
+    threads = threads_for(T, tri.device)
+    chunks, buckets = min(threads, _MAX_CHUNKS), 1 << (T // 2).bit_length()
+    given |= {"half_edges": new_output(tri, 3 * T, 2), "starts": new_output(tri, chunks, buckets)}
+    given |= {"num_chunks": chunks, "num_buckets": buckets}
+    TOPOLOGY.launch("topology_sort", T, threads=threads, **given)
+    return neighbours
 
 
 def _topology_fake(tri):
-    capacity = 1 << max(1, (4 * tri.shape[0] - 1).bit_length())  # at most three edges a triangle: never over 3/4 full
-    return new_output(tri, capacity, dtype=torch.int64), new_output(tri, capacity, 2)
+    return new_output(tri, *tri.shape)
 
 
-def _forward(color, rast, pos, tri, edges, opposites, boost):
+def _forward(color, rast, pos, tri, neighbours, boost):
     out = new_output_like(color)
-    _launch("antialias_fwd", color, rast, pos, tri, edges, opposites, boost, out=out)
+    _launch("antialias_fwd", color, rast, pos, tri, neighbours, boost, out=out)
     return out
 
 
@@ -142,22 +178,22 @@ def _setup(ctx, inputs, output):
 def _backward(ctx, needs, grad_out):
     wanted = [needs[0], needs[2]]
     grad_color, grad_pos = _antialias_bwd(grad_out, *ctx.saved_tensors, ctx.boost, wanted)
-    return grad_color, None, grad_pos, None, None, None, None
+    return grad_color, None, grad_pos, None, None, None
 
 
-def _bwd(grad_out, color, rast, pos, tri, edges, opposites, boost, wanted):
+def _bwd(grad_out, color, rast, pos, tri, neighbours, boost, wanted):
     grad_color = new_output_like(color) if wanted[0] else None
     grad_pos = new_sum_like(pos) if wanted[1] else None
     grads = {"grad_out": grad_out, "grad_color": grad_color, "grad_pos": grad_pos}
-    _launch("antialias_bwd", color, rast, pos, tri, edges, opposites, boost, **grads)
+    _launch("antialias_bwd", color, rast, pos, tri, neighbours, boost, **grads)
     return grad_color, rounded(grad_pos, pos.dtype)
 
 
-def _fake_bwd(grad_out, color, rast, pos, tri, edges, opposites, boost, wanted):
+def _fake_bwd(grad_out, color, rast, pos, tri, neighbours, boost, wanted):
     return new_gradients((color, pos), wanted)
 
 
-def _jvp_of(ctx, color, rast, pos, tri, edges, opposites, boost):
+def _jvp_of(ctx, color, rast, pos, tri, neighbours, boost):
     return _antialias_jvp(color, pos, *ctx.saved_tensors, ctx.boost)
 
 
@@ -168,24 +204,23 @@ def _jvp(tangent_color, tangent_pos, color, *inputs):
     return out
 
 
-def _launch(kernel, color, rast, pos, tri, edges, opposites, boost, **tensors):
+def _launch(kernel, color, rast, pos, tri, neighbours, boost, **tensors):
     N, H, W, C = color.shape
     V = pos.shape[-2]
     KERNELS.launch(
         kernel,
         N * H * W,
-        **{"color": color, "rast": rast, "pos": pos, "tri": tri, "edges": edges, "opposites": opposites},
+        **{"color": color, "rast": rast, "pos": pos, "tri": tri, "neighbours": neighbours},
         **{"N": N, "H": H, "W": W, "C": C, "V": V},
         num_triangles=tri.shape[0],
-        capacity=edges.shape[0],
         pos_stride=V * 4 if pos.ndim == 3 and pos.shape[0] > 1 else 0,
         pos_gradient_boost=boost,
         **tensors,
     )
 
 
-_topology = Operator("topology(Tensor tri) -> (Tensor, Tensor)", _topology_forward, _topology_fake)
-_inputs = "Tensor color, Tensor rast, Tensor pos, Tensor tri, Tensor edges, Tensor opposites, float boost"
+_topology = Operator("topology(Tensor tri) -> Tensor", _topology_forward, _topology_fake)
+_inputs = "Tensor color, Tensor rast, Tensor pos, Tensor tri, Tensor neighbours, float boost"
 _antialias = Operator(
     f"antialias({_inputs}) -> Tensor",
     _forward,

@@ -38,6 +38,8 @@ class Operator:
             `needs` tells for each whether it is wanted, `grads` are None where nothing came. Without it,
             differentiating is an error that says so: second derivatives are not silently zero.
         jvp: `jvp(ctx, *tangents)` returns the tangent of each output; tangents are None where there is none.
+        shares_memory: whether the implementation returns its first argument, detached. Where outputs must be new, in
+            programs that PyTorch traces and in forward mode, that is copied.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Operator:
         setup: Callable | None = None,
         backward: Callable | None = None,
         jvp: Callable | None = None,
+        shares_memory: bool = False,
     ):
         self.name = schema.split("(")[0]
         _library.define(schema)
@@ -56,7 +59,8 @@ class Operator:
             schema[: schema.rindex(") ->")].split(", ").index("bool[] wanted") if "wanted" in schema else None
         )
         full = forward if self._wanted is None else functools.partial(_filled, forward)
-        _library.impl(self.name, full, "CompositeExplicitAutograd")
+        anew = functools.partial(_copied, full) if shares_memory else full
+        _library.impl(self.name, anew, "CompositeExplicitAutograd")
         self.op = getattr(torch.ops.glraster, self.name).default
         fake = fake if self._wanted is None else functools.partial(_filled, fake)
         torch.library.register_fake(self.op, fake, lib=_library)
@@ -73,6 +77,8 @@ class Operator:
         members = {"forward": self._forward_flat if flat else full, "setup_context": setup or _save_nothing}
         if self._listed and setup is not None:
             members["setup_context"] = lambda ctx, inputs, output: setup(ctx, self._nest(inputs), output)
+        if shares_memory:
+            members["forward"] = lambda *args: (full if forward_ad._current_level < 0 else anew)(*args)
         members |= {"backward": self._backward_flat, "jvp": self._jvp_flat, "vmap": self._vmap_flat}
         name = "".join(map(str.title, self.name.split("_")))  # what grad_fn is called
         functions = {k: staticmethod(f) for k, f in members.items()}
@@ -163,6 +169,11 @@ def _dispatches(arg: object) -> bool:
 
 def _save_nothing(ctx, inputs, output) -> None:
     ctx.set_materialize_grads(False)
+
+
+def _copied(function: Callable, *args):
+    """Calls it, and copies the output."""
+    return function(*args).clone()
 
 
 def _filled(function: Callable, *args):

@@ -34,7 +34,8 @@ def picture(glctx, pos, attr, tex, tri, topology=None, size=(24, 20)):
     out, out_da = glraster.interpolate(attr, rast, tri, rast_db, [0, 1])
     color = glraster.texture(tex, out[..., :2], out_da) * out[..., 2:]
     volume = glraster.texture3d(tex[None], out[..., 2:])
-    return glraster.antialias(torch.cat([color, volume], -1), rast, pos, tri, topology)
+    image = glraster.edge_gradients(torch.cat([color, volume], -1), rast, pos, tri, topology_hash=topology)
+    return glraster.antialias(image, rast, pos, tri, topology)
 
 
 def assert_same(compiled, eager, leaves):

@@ -47,7 +47,7 @@ def render(pos, tri, size, dtype=torch.float32, **raster_arguments) -> dict[str,
     context = glraster.RasterizeCudaContext("cpu")
     rast, rast_db = glraster.rasterize(context, pos, tri, size, **raster_arguments)
     out, out_da = glraster.interpolate(attr, rast, tri, rast_db, "all")
-    image = glraster.antialias(out, rast, pos, tri)
+    image = glraster.antialias(glraster.edge_gradients(out, rast, pos, tri), rast, pos, tri)
     (image.square().sum() + 1e-3 * out_da.square().sum()).backward()
     names = {"rast": rast, "rast_db": rast_db, "out": out, "out_da": out_da, "image": image}
     return {n: t.detach() for n, t in names.items()} | {"grad_pos": pos.grad, "grad_attr": attr.grad}
@@ -86,7 +86,7 @@ def test_render_equals_host(on_emulated_gpu, size, dtype):
     expected = render(*scene, size, dtype)
     gpu = on_emulated_gpu()
     assert_agree(render(*scene, size, dtype), expected)
-    assert {"rasterize_triangles", "rasterize_tiles", "barycentrics_bwd", "antialias_bwd"} <= set(gpu.launched)
+    assert {"rasterize_triangles", "rasterize_tiles", "barycentrics_bwd", "antialias_bwd", "edge_gradients_bwd"} <= set(gpu.launched)
 
 
 def test_ranges_equal_host(on_emulated_gpu):
@@ -209,6 +209,15 @@ def test_fixed_point_by_hand(on_emulated_gpu, deterministic, dtype):
     on_emulated_gpu()
     KERNELS.launch("interpolate_bwd", 4, **tensors, **numbers)
     torch.testing.assert_close(grad_attr[0], expected.double(), rtol=1e-9, atol=0, equal_nan=True)
+
+
+def test_topology_equals_host(on_emulated_gpu):
+    tri = torch.randint(-1, 40, (600, 3), generator=torch.Generator().manual_seed(0)).int()
+    tri[::7, 0], tri[300:] = 2, tri[300:] * 1000
+    expected = glraster.antialias_construct_topology_hash(tri).neighbours
+    gpu = on_emulated_gpu()
+    assert torch.equal(glraster.antialias_construct_topology_hash(tri).neighbours, expected)
+    assert gpu.launched == ["topology_keys", "topology_match"] and (expected < -1).any() and (expected >= 0).any()
 
 
 @pytest.mark.parametrize("keep_facing", [False, True])

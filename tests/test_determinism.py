@@ -7,7 +7,7 @@ import torch
 from scenes import soup, sphere, triangles
 
 import glraster
-from glraster import antialias, interpolate, rasterize
+from glraster import antialias, edge_gradients, interpolate, rasterize
 
 SIZE = (90, 100)  # enough pixels for several threads
 
@@ -43,7 +43,8 @@ def render(glctx, pos, attr, color, tri):
     leaves = [t.clone().requires_grad_() for t in (pos, attr, color)]
     rast, rast_db = rasterize(glctx, leaves[0], tri, SIZE)
     out, out_da = interpolate(leaves[1], rast, tri, rast_db, "all")
-    smooth = antialias(leaves[2] + out[..., :3], rast, leaves[0], tri)
+    image = edge_gradients(leaves[2] + out[..., :3], rast, leaves[0], tri)
+    smooth = antialias(image, rast, leaves[0], tri)
     outputs = [rast, rast_db, out, out_da, smooth]
     loss = sum((o * torch.linspace(0.5, 2, o.shape[2], device=o.device)[:, None]).square().mean() for o in outputs)
     return [o.detach() for o in outputs], list(torch.autograd.grad(loss, leaves))
@@ -160,3 +161,6 @@ def test_memory():
     smooth = antialias(color, rast.detach(), pos, tri)
     assert _largest_growth(lambda: antialias(color, rast.detach(), pos, tri)) < 12 * pixels + allowance
     assert _largest_growth(lambda: grad([smooth], [color, pos], [color.detach()])) < 12 * pixels + allowance
+    image = edge_gradients(color, rast.detach(), pos, tri)
+    assert _largest_growth(lambda: edge_gradients(color, rast.detach(), pos, tri)) < allowance
+    assert _largest_growth(lambda: grad([image], [color, pos], [color.detach()])) < allowance

@@ -235,6 +235,21 @@ def test_antialias_is_transposed(context, device, dtype, shared, boost):
         assert_transposed(blend, (color, pos))
 
 
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("shared", [True, False])
+def test_edge_gradients_are_transposed(context, device, dtype, shared):
+    for pos, tri in [sphere(1, 2), soup(3, 2, 12, behind_eye=0.3)]:
+        pos, tri = pos.to(device, dtype), tri.to(device)
+        rast, _ = glraster.rasterize(context, pos, tri, (24, 31))
+        pos = pos[0] if shared else pos
+        (color,) = random_like([torch.empty(2, 24, 31, 3, dtype=dtype, device=device)], 2)
+
+        def image(color, pos, rast=rast, tri=tri):
+            return glraster.edge_gradients(color, rast, pos, tri)
+
+        assert_transposed(image, (color, pos))
+
+
 def test_antialias_finite_differences(context, two_triangles):
     pos, tri = two_triangles
     rast, _ = glraster.rasterize(context, pos, tri, (16, 16))
@@ -248,7 +263,7 @@ def pipeline(context, tri, tex, size=(12, 14)):
     def draw(pos, attr):
         rast, rast_db = glraster.rasterize(context, pos, tri, size)
         uv, uv_da = glraster.interpolate(attr, rast, tri, rast_db, diff_attrs="all")
-        image = glraster.texture(tex, uv, uv_da)
+        image = glraster.edge_gradients(glraster.texture(tex, uv, uv_da), rast, pos, tri)
         return glraster.antialias(image, rast, pos, tri)
 
     return draw

@@ -56,7 +56,7 @@ FIRST_AND_LAST = {
     "upload": ["upload_integers"],
     "corners": ["corners_order"],
     "facing": ["facing_find"],
-    "topology": ["topology_build"],
+    "topology": ["topology_keys", "topology_match"],
     "texture": ["texture_mipmap_fwd", "texture_mipmap_bwd"],
 }
 
@@ -137,7 +137,7 @@ def test_key_covers_all_that_goes_in(tmp_path, monkeypatch):
     assert key(moved) == before
     (copied / "antialias.cu").write_text("")
     assert key(moved) == before
-    for name in ("interpolate.cu", "common/edge_table.cuh"):
+    for name in ("interpolate.cu", "common/neighbours.cuh"):
         (copied / name).write_text((copied / name).read_text() + "\n")
         assert key(moved) != before
         before = key(moved)

@@ -239,7 +239,7 @@ def _things(rank: int):
 
 @fuzz
 @given(data=st.data())
-@pytest.mark.parametrize("name", ["rasterize", "interpolate", "antialias"])
+@pytest.mark.parametrize("name", ["rasterize", "interpolate", "antialias", "edge_gradients"])
 def test_fuzz_arguments(any_context, name, data):
     rast = torch.zeros(1, 2, 2, 4)
     tri = torch.zeros((1, 3), dtype=torch.int32)
@@ -249,6 +249,8 @@ def test_fuzz_arguments(any_context, name, data):
         "interpolate": {"attr": torch.zeros(3, 2), "rast": rast, "tri": tri, "rast_db": rast, "diff_attrs": "all"},
         "antialias": {"color": rast, "rast": rast, "pos": torch.zeros(3, 4), "tri": tri}
         | {"topology_hash": None, "pos_gradient_boost": 1.0},
+        "edge_gradients": {"color": rast, "rast": rast, "pos": torch.zeros(3, 4), "tri": tri}
+        | {"topology_hash": None, "crease": True},
     }[name]
     wrong = data.draw(st.lists(st.sampled_from(sorted(arguments)), min_size=1, max_size=3, unique=True))
     changed = {key: data.draw(_things(3), label=key) for key in wrong}

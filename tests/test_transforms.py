@@ -32,6 +32,10 @@ def antialias(color, pos):
     return glraster.antialias(color, RAST, pos, TRI, TOPOLOGY)
 
 
+def edge_gradients(color, pos):
+    return glraster.edge_gradients(color, RAST, pos, TRI, topology_hash=TOPOLOGY)
+
+
 def with_levels(tex, level, uv, uv_da, bias):
     return glraster.texture(tex, uv, uv_da, bias, mip=[level])
 
@@ -42,6 +46,7 @@ FUNCTIONS = {
     "rasterize": (rasterize, [POS]),
     "interpolate": (interpolate, [rand(4, 3), RAST, RAST_DB]),
     "antialias": (antialias, [rand(1, *SIZE, 3), POS]),
+    "edge_gradients": (edge_gradients, [rand(1, *SIZE, 3), POS]),
     "texture linear": (glraster.texture, [rand(1, 8, 8, 3), UV]),
     "texture": (glraster.texture, [rand(1, 8, 8, 3), UV, UV_DA, BIAS]),
     "texture with levels": (with_levels, [rand(1, 8, 8, 3), rand(1, 4, 4, 3), UV, UV_DA, BIAS]),
@@ -68,7 +73,7 @@ def checked_calls():
     modes = "linear-mipmap-linear", "wrap", 1
     visibility = (POS, TRI, None, None, *SIZE, "none", False, True, False, "rasterize", CONTEXT.handle)
     ids = ops.visibility(*visibility)
-    grad, table = rand(1, *SIZE, 3, seed=1), (TOPOLOGY.edges, TOPOLOGY.opposites)
+    grad, table = rand(1, *SIZE, 3, seed=1), (TOPOLOGY.neighbours,)
 
     def leaf(tensor):
         return tensor.clone().requires_grad_()
@@ -85,6 +90,8 @@ def checked_calls():
         "topology": [(TRI,)],
         "antialias": [(leaf(color), RAST, leaf(POS), TRI, *table, 1.0)],
         "antialias_bwd": [(grad, color, RAST, POS, TRI, *table, 1.0, [True, True])],
+        "edge_gradients": [(leaf(color), RAST, leaf(POS), TRI, *table, True)],
+        "edge_gradients_bwd": [(grad, color, RAST, POS, TRI, *table, True)],
         "mipmap": [(tex, 3)],
         "texture": [(leaf(UV), leaf(UV_DA), leaf(BIAS), *modes, True, [leaf(tex), level])],
         "texture_bwd": [
@@ -181,6 +188,9 @@ def test_second_derivatives_are_errors(name):
             return function(*inputs[:place], one, *inputs[place + 1 :]).square().sum()
 
         (first,) = torch.autograd.grad(loss(tensor), tensor, create_graph=True)
+        if (name, place) == ("edge_gradients", 0):  # the image as it is: its second derivatives are right
+            assert torch.equal(torch.autograd.grad(first.sum(), tensor)[0], torch.full_like(tensor, 2))
+            continue
         with pytest.raises(RuntimeError, match=message):
             torch.autograd.grad(first.sum(), tensor)
         with pytest.raises(RuntimeError, match=message):
