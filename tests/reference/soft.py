@@ -73,7 +73,7 @@ def soft_rasterize(
     elif agg_alpha == "sum":
         alpha = coverage.sum(-1) / tri.shape[0]
     else:
-        alpha = (coverage.detach() > 0.5).any(-1).double()
+        alpha = inside.any(-1).double()
 
     clamped = bary.clamp(0, 1)
     wbar = clamped / clamped.sum(-1, keepdim=True).clamp(min=1e-300)
