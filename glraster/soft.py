@@ -104,7 +104,11 @@ def soft_rasterize(
     Source: Liu, Li, Chen and Li, "Soft Rasterizer", ICCV 2019.
     """
     op = "soft_rasterize"
-    modes = {"dist": (dist, DISTANCES), "agg_rgb": (agg_rgb, RGB_AGGREGATES), "agg_alpha": (agg_alpha, ALPHA_AGGREGATES)}
+    modes = {
+        "dist": (dist, DISTANCES),
+        "agg_rgb": (agg_rgb, RGB_AGGREGATES),
+        "agg_alpha": (agg_alpha, ALPHA_AGGREGATES),
+    }
     for name, (mode, known) in (modes | {"depth": (depth, DEPTHS), "grad": (grad, GRADS)}).items():
         if mode not in known:
             raise ValueError(f"{op}(): {name} must be one of {tuple(known)}, got {mode!r}")

@@ -123,7 +123,11 @@ class _Work:
             **{"pos": pos, "tri": tri, "attr": attr, "attr_tri": attr_tri, "texture": texture},
             **{"item_start": starts, "first_triangle": first},
             **{"N": N, "H": height, "W": width, "V": pos.shape[-2], "A": A, "C": C, "num_triangles": T},
-            **{"num_attr_vertices": 0 if attr is None else attr.shape[-2], "num_items": num_items, "num_bins": num_bins},
+            **{
+                "num_attr_vertices": 0 if attr is None else attr.shape[-2],
+                "num_items": num_items,
+                "num_bins": num_bins,
+            },
             **{"num_partial": self.num_partial, "bin_width": bin_width, "bin_height": bin_height, "h": h, "w": w},
             "background": pos.new_tensor(background),
             "pos_stride": scene.pos_stride,

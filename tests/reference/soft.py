@@ -80,7 +80,9 @@ def soft_rasterize(
     wbar = wbar.detach() if grad == "frozen" else wbar
     inverse = (wbar / w[:, None]).sum(-1)
     z = 1 / inverse if depth == "w" else (wbar * (corners[..., 2] / w)[:, None]).sum(-1)
-    shows = covers & ~flat & (z.detach() >= near) & (z.detach() <= far) & (area.detach() > 0 if not double_sided else True)
+    shows = (
+        covers & ~flat & (z.detach() >= near) & (z.detach() <= far) & (area.detach() > 0 if not double_sided else True)
+    )
     zhat = (far - z) / (far - near)
 
     nearest = torch.where(shows & inside, z.detach(), math.inf)
