@@ -1,4 +1,4 @@
-"""The command line: `glraster doctor` and `glraster view`, also `python -m glraster ...`."""
+"""The command line, one function or module per command: `glraster doctor`, also `python -m glraster doctor`."""
 
 import argparse
 import dataclasses
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
+from .commands import run as run_command
 from .doctor import Finding, examine, healthy
 from .viewer import command as view_command
 
@@ -37,9 +38,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     doctor.add_argument("--timeout", type=_seconds, default=120, help="seconds for each check (default: 120)")
     view = commands.add_parser("view", help="look at meshes from all sides, in a window or a browser")
     view_command.add_arguments(view)
+    run = commands.add_parser(
+        "run",
+        help="run an existing program with glraster in place of nvdiffrast, on request without a GPU",
+        description="Runs a program as Python does, with glraster under the names nvdiffrast and nvdiffrast.torch.",
+    )
+    run_command.add_arguments(run)
     options = parser.parse_args(arguments)
     if options.command == "view":
         return view_command.run(options)
+    if options.command == "run":
+        return run_command.run(options)
     return _doctor(options.json, options.timeout)
 
 
