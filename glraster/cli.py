@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from .commands import run as run_command
+from .commands import selftest
 from .doctor import Finding, examine, healthy
 from .viewer import command as view_command
 
@@ -44,11 +45,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Runs a program as Python does, with glraster under the names nvdiffrast and nvdiffrast.torch.",
     )
     run_command.add_arguments(run)
+    test = commands.add_parser(
+        "selftest",
+        help="check what the operations compute on this machine, and time them; a report to paste into an issue",
+        description="Compares contexts, devices, gradients with finite differences, and repeated runs, and times the "
+        "operations; takes less than a minute. The exit code is 1 if something is broken, else 0.",
+    )
+    selftest.add_arguments(test)
     options = parser.parse_args(arguments)
-    if options.command == "view":
-        return view_command.run(options)
-    if options.command == "run":
-        return run_command.run(options)
+    others = {"view": view_command, "run": run_command, "selftest": selftest}
+    if options.command in others:
+        return others[options.command].run(options)
     return _doctor(options.json, options.timeout)
 
 
