@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
+from .commands import render, selftest
 from .commands import run as run_command
-from .commands import selftest
 from .doctor import Finding, examine, healthy
 from .viewer import command as view_command
 
@@ -39,6 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     doctor.add_argument("--timeout", type=_seconds, default=120, help="seconds for each check (default: 120)")
     view = commands.add_parser("view", help="look at meshes from all sides, in a window or a browser")
     view_command.add_arguments(view)
+    images = commands.add_parser(
+        "render",
+        help="mesh files to images: colour, normals, depth, ids, texture coordinates, masks; films",
+        description="Renders meshes from all sides, or as the cameras of a file see them.",
+    )
+    render.add_arguments(images)
     run = commands.add_parser(
         "run",
         help="run an existing program with glraster in place of nvdiffrast, on request without a GPU",
@@ -53,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     selftest.add_arguments(test)
     options = parser.parse_args(arguments)
-    others = {"view": view_command, "run": run_command, "selftest": selftest}
+    others = {"view": view_command, "render": render, "run": run_command, "selftest": selftest}
     if options.command in others:
         return others[options.command].run(options)
     return _doctor(options.json, options.timeout)

@@ -1,9 +1,9 @@
-"""One optimization in several processes: each draws its share of the views, DistributedDataParallel means the gradients.
+"""One optimization in several processes: each draws its share of the views, and DistributedDataParallel adds up.
 
     torchrun --nproc-per-node 2 samples/distributed.py [--mesh bunny.obj] [--max-iter 300] [--out out/distributed]
 
-A sphere becomes a mesh, as in fit_mesh.py. On GPUs there is a process for each (NCCL), on CPUs one for as many threads as
-OMP_NUM_THREADS says (Gloo); on several machines torchrun starts them as it does all programs. Each has a rasterizer
+A sphere becomes a mesh, as in fit_mesh.py. On GPUs there is a process for each (NCCL); on CPUs (Gloo) each has one
+thread, or as many as OMP_NUM_THREADS says. torchrun starts them on several machines, too. Each process has a rasterizer
 context of its own. Without torchrun there is one process, and the result is the same but for rounding.
 
 Expected: fitted.obj and loss.png, and the intersection over union of silhouettes in held-out views, above 0.95.
@@ -77,13 +77,17 @@ def main() -> None:
     parser.add_argument("--mesh", type=options.existing_file, help="target (default: a procedural bear)")
     parser.add_argument("--max-iter", type=options.positive, default=300)
     parser.add_argument("--views", type=options.positive, default=48, help="pictures of the target")
-    parser.add_argument("--batch", type=options.positive, default=8, help="pictures per step, of all processes together")
+    parser.add_argument(
+        "--batch", type=options.positive, default=8, help="pictures per step, of all processes together"
+    )
     parser.add_argument("--resolution", type=options.positive, default=192)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     args.device = device = join(args.device)
     if args.batch % dist.get_world_size():
-        raise SystemExit(f"error: --batch must be a multiple of the {dist.get_world_size()} processes, got {args.batch}")
+        raise SystemExit(
+            f"error: --batch must be a multiple of the {dist.get_world_size()} processes, got {args.batch}"
+        )
     glctx = options.make_context(args)
     target = (meshes.load(args.mesh) if args.mesh else meshes.bear()).to(device)
     mvps = camera.orbit(3 * camera.directions(args.views)).to(device)
@@ -100,7 +104,8 @@ def main() -> None:
         os.makedirs(args.out, exist_ok=True)
         meshes.save(f"{args.out}/fitted.obj", meshes.Mesh(*(t.detach() for t in shape.guess())))
         pictures.save_curve(f"{args.out}/loss.png", losses, "loss")
-        print(f"{dist.get_world_size()} processes, {milliseconds:.1f} ms a step, IoU {iou:.4f}, last loss {losses[-1]:.6f}")
+        speed = f"{dist.get_world_size()} processes, {milliseconds:.1f} ms a step"
+        print(f"{speed}, IoU {iou:.4f}, last loss {losses[-1]:.6f}")
     dist.destroy_process_group()
 
 
