@@ -1,4 +1,4 @@
-"""The command line: `glraster doctor` and `glraster view`, also `python -m glraster ...`."""
+"""The command line, one function or module per command: `glraster doctor`, also `python -m glraster doctor`."""
 
 import argparse
 import dataclasses
@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
+from .commands import render, selftest
+from .commands import run as run_command
 from .doctor import Finding, examine, healthy
 from .viewer import command as view_command
 
@@ -37,9 +39,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     doctor.add_argument("--timeout", type=_seconds, default=120, help="seconds for each check (default: 120)")
     view = commands.add_parser("view", help="look at meshes from all sides, in a window or a browser")
     view_command.add_arguments(view)
+    images = commands.add_parser(
+        "render",
+        help="mesh files to images: colour, normals, depth, ids, texture coordinates, masks; films",
+        description="Renders meshes from all sides, or as the cameras of a file see them.",
+    )
+    render.add_arguments(images)
+    run = commands.add_parser(
+        "run",
+        help="run an existing program with glraster in place of nvdiffrast, on request without a GPU",
+        description="Runs a program as Python does, with glraster under the names nvdiffrast and nvdiffrast.torch.",
+    )
+    run_command.add_arguments(run)
+    test = commands.add_parser(
+        "selftest",
+        help="check what the operations compute on this machine, and time them; a report to paste into an issue",
+        description="Compares contexts, devices, gradients with finite differences, and repeated runs, and times the "
+        "operations; takes less than a minute. The exit code is 1 if something is broken, else 0.",
+    )
+    selftest.add_arguments(test)
     options = parser.parse_args(arguments)
-    if options.command == "view":
-        return view_command.run(options)
+    others = {"view": view_command, "render": render, "run": run_command, "selftest": selftest}
+    if options.command in others:
+        return others[options.command].run(options)
     return _doctor(options.json, options.timeout)
 
 
