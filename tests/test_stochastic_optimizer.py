@@ -311,11 +311,13 @@ def test_sums_that_overflow_are_found(optimizer, tmp_path):
 
 def test_sizes_beyond_the_driver(optimizer):
     with pytest.raises(ValueError, match="this OpenGL driver allows"):
-        optimizer([Parameter("albedo", np.zeros((1, 40000, 1)), "texel")], quad())
+        optimizer([Parameter("albedo", np.zeros((512, 512, 3)), "texel")], quad(), views=1, pairs=5000)
     opt = textured(optimizer)
     before = opt.download()["albedo"]
     with pytest.raises(ValueError, match="do not fit"):
         opt.render(HEAD_ON, (70000, 4))
+    with pytest.raises(ValueError, match="targets takes.*this OpenGL driver allows"):
+        opt.set_views(HEAD_ON, np.zeros((1, 1, 70000, 3), np.uint8))
     opt.step()
     assert not np.array_equal(opt.download()["albedo"], before), "it is usable afterwards"
 

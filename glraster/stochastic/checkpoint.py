@@ -12,7 +12,7 @@ from .state import ParameterState
 
 __all__ = ["load_state", "save_state"]
 
-_VERSION = 1
+_VERSION = 2  # 1 had the moments of each number side by side
 _PARTS = ("values", "moments", "counts")
 
 
@@ -24,7 +24,7 @@ def save_state(path: str | Path, states: Sequence[ParameterState], steps: int, s
         content[f"{name}.values"] = state.read(state.values)
         content[f"{name}.moments"] = np.frombuffer(state.moments.read(), np.float32)[: 2 * state.parameter.value.size]
         content[f"{name}.counts"] = np.frombuffer(state.counts.read(), np.int32)[: state.parameter.rows]
-        content[f"{name}.moments"] = content[f"{name}.moments"].reshape(*shape, 2)
+        content[f"{name}.moments"] = content[f"{name}.moments"].reshape(2, *shape)
     path = Path(path)
     handle, draft = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
     try:

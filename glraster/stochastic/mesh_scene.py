@@ -15,7 +15,7 @@ from .smoothing import Neighbours
 from .state import ParameterState
 
 if TYPE_CHECKING:
-    from .device import Device
+    from .device import Device, Texels
     from .subdivision import Subdivision
 
 __all__ = ["MeshScene", "attribute_macros"]
@@ -140,7 +140,7 @@ class MeshScene:
         make: Callable[[], Credit]
         for state in states:
             parameter = state.parameter
-            if parameter.credit in ("texel", "background"):
+            if parameter.is_texture:
                 options = parameter.texture_size, parameter.footprint, parameter.credit == "background"
                 key = (*options, not moves)
                 make = lambda: TexelCredit(device, *options, not moves, num_pairs, loss, scale)  # noqa: B023, E731
@@ -178,9 +178,8 @@ class MeshScene:
         for state in states:
             name, kind = state.parameter.name, state.parameter.credit
             macros = attribute_macros(name, state.parameter.components)
-            if kind in ("texel", "background"):
-                macros["CHANNELS"] = _CHANNELS[state.parameter.components]
-                parameters += shipped("texture_parameter.glsl", macros)
+            if state.parameter.is_texture:
+                parameters += _texture(state.parameter)
             elif kind in ("scene", "primitive"):
                 row = "gl_PrimitiveID" if kind == "primitive" else "0"
                 parameters += shipped("row_parameter.glsl", macros | {"ROW": row})
@@ -191,28 +190,26 @@ class MeshScene:
         self._mesh = device.draw([*attributes, call, *shipped("mesh.vert")], fragment, *defines)
         self._vertices = device.keep(device.gl.vertex_array(self._mesh.program, [], index_buffer=self._indices))
         self._attribute_names = list(components)
-        environment = [s.parameter.name for s in states if s.parameter.credit == "background"]
-        self._environment = environment[0] if environment else None
-        defines = ["ENVIRONMENT"] if environment else []
-        self._behind = device.draw(shipped("background.vert"), shipped("background.frag"), *defines)
+        environment = [s.parameter for s in states if s.parameter.credit == "background"]
+        lookup = _texture(environment[0]) if environment else []
+        defines = [f"ENVIRONMENT {environment[0].name}"] if environment else []
+        self._behind = device.draw(shipped("background.vert"), [*shipped("background.frag"), *lookup], *defines)
 
     def draw(self, frame: Frame) -> None:
         """Renders the pictures of a frame with its perturbed parameters."""
         buffers, uniforms = frame.buffers(), frame.uniforms()
-        textures: dict[str, moderngl.TextureArray | None] = {}
+        textures: dict[str, Texels] = {}
         for name in self._attribute_names:
             buffers[f"glr_{name}_block"], uniforms[f"glr_{name}_stride"] = self._attribute(name, frame)
         for name, state in self._states.items():
-            if state.layers is not None:
-                textures[f"glr_{name}"], uniforms[f"glr_{name}_stride"] = state.layers, int(frame.copies == 2)
+            if state.parameter.is_texture:
+                textures[f"glr_{name}"] = state.texels
+                uniforms |= state.lookup(f"glr_{name}")
             elif state.parameter.credit in ("scene", "primitive"):
                 buffers[f"glr_{name}_block"], uniforms[f"glr_{name}_stride"] = state.shown(frame)
         frame.atlas.begin()
         gl = self._device.gl
         gl.disable(moderngl.DEPTH_TEST | moderngl.BLEND | moderngl.CULL_FACE)
-        if self._environment is not None:
-            textures["environment_layers"] = self._states[self._environment].layers
-            uniforms["environment_stride"] = int(frame.copies == 2)
         self._behind.set(buffers, textures, background=self.background, **uniforms)
         self._behind.triangles(frame.slots)
         gl.enable(moderngl.DEPTH_TEST)
@@ -230,6 +227,24 @@ class MeshScene:
         buffers = self._refinement | {"Control": shown, "Refined": self._refined}
         self._device.compute("refine.comp").run(buffers, self.subdivision.num_vertices, pictures, **sizes)
         return self._refined, self.subdivision.num_vertices if frame.copies == 2 else 0
+
+
+def _texture(parameter: Parameter) -> list[Source]:
+    """texture_parameter.glsl for a parameter."""
+    storage = f"glr_{parameter.name}"
+    macros = {
+        "NAME": parameter.name,
+        "NAME_TEXEL": f"{storage}_texel",
+        "TYPE": _TYPES[parameter.components],
+        "CHANNELS": _CHANNELS[parameter.components],
+        "STORAGE": storage,
+        "EXTENT": f"{storage}_extent",
+        "KEY": f"{storage}_key",
+        "EPS": f"{storage}_eps",
+        "LINEAR": int(parameter.filter == "linear"),
+        "WRAPS": str(parameter.credit == "background").lower(),
+    }
+    return shipped("texture_parameter.glsl", macros)
 
 
 def attribute_macros(name: str, components: int) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """The optimizer: perturb, render both signs, credit, step; all of it in OpenGL."""
 
+import math
 import time
 import weakref
 from collections.abc import Mapping, Sequence
@@ -44,15 +45,17 @@ class StochasticOptimizer:
         seed: of signs and order of views. The same seed gives the same bits.
         jitter: moves the pictures of each pair by up to half this many pixels.
         scale: of the fixed point in which differences are added, a power of two; None: 2^16 where many pixels share a
-            sum, 2^22 for texels. Larger is finer, smaller can add up more.
-        precision: 'half' or 'single', of colours and textures.
+            sum, 2^22 for texels. Larger is finer, smaller can add up more. Floats have none.
+        sums: 'fixed', in which the same seed gives the same bits; or 'float', for which the driver needs
+            GL_NV_shader_atomic_float: no `scale`, and the last bits of sums depend on the order of additions.
+        precision: 'half' or 'single', of pictures.
         check_every: after so many steps it is read back whether all went well.
 
     Attributes:
         steps: how many steps were taken.
 
     Raises:
-        OpenGLError: no usable OpenGL on this machine.
+        OpenGLError: no usable OpenGL on this machine, or none that has what `sums` needs.
         RuntimeError: the driver rejects a shader; with file and line.
         TypeError, ValueError: an argument is not as above, or larger than the driver allows.
     """
@@ -69,11 +72,13 @@ class StochasticOptimizer:
         seed: int = 0,
         jitter: float = 0.0,
         scale: float | None = None,
+        sums: str = "fixed",
         precision: str = "half",
         check_every: int = 16,
     ):
         self.parameters = list(params)
-        _check(self.parameters, views, pairs, precision, check_every)
+        _check(self.parameters, views, pairs, check_every)
+        _check_numbers(precision, sums, scale)
         render.check(self.parameters)
         self.scene, self.seed, self.steps, self.jitter = render, seed, 0, float(jitter)
         self._groups = sorted({parameter.group for parameter in self.parameters})
@@ -81,7 +86,7 @@ class StochasticOptimizer:
         self._loss = shipped(_LOSSES[loss]) if loss in _LOSSES else [own(loss)]
         self._views: Views | None = None
         self._frames: dict[int, Frame] = {}
-        self._device = Device(ctx, precision)
+        self._device = Device(ctx, precision, sums)
         self._finalizer = weakref.finalize(self, self._device.close)
         try:
             with self._device:
@@ -337,7 +342,7 @@ class _Clock:
             self._before = now
 
 
-def _check(parameters: list, views: int, pairs: int, precision: str, check_every: int) -> None:
+def _check(parameters: list, views: int, pairs: int, check_every: int) -> None:
     op = "StochasticOptimizer(): "
     names = [p.name if isinstance(p, Parameter) else None for p in parameters]
     if not parameters or None in names or len(set(names)) != len(names):
@@ -345,8 +350,16 @@ def _check(parameters: list, views: int, pairs: int, precision: str, check_every
     for name, value in (("views", views), ("pairs", pairs), ("check_every", check_every)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{op}{name} must be an integer of at least 1, got {value!r}")
+
+
+def _check_numbers(precision: str, sums: str, scale: float | None) -> None:
+    op = "StochasticOptimizer(): "
     if precision not in ("half", "single"):
         raise ValueError(f"{op}precision must be 'half' or 'single', got {precision!r}")
+    if sums not in ("fixed", "float"):
+        raise ValueError(f"{op}sums must be 'fixed' or 'float', got {sums!r}")
+    if scale is not None and (sums == "float" or not 0 < scale < math.inf):
+        raise ValueError(f"{op}scale must be a number above zero, and None for sums='float', got {scale!r}")
 
 
 def _like(target, values: np.ndarray):

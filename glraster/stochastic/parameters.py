@@ -114,6 +114,10 @@ class Parameter:
         return in_pixels, float(eps)
 
     @property
+    def is_texture(self) -> bool:
+        return self.credit in ("texel", "background")
+
+    @property
     def components(self) -> int:
         return self.value.shape[-1]
 
