@@ -41,7 +41,9 @@ class Device:
         missing = set(self._extensions) - context.extensions
         if missing:
             lacks = f"the OpenGL driver ({context.renderer}) lacks {', '.join(missing)}"
-            raise OpenGLError(f"StochasticOptimizer(): sums='float' does not work here: {lacks}; sums='fixed' needs none")
+            raise OpenGLError(
+                f"StochasticOptimizer(): sums='float' does not work here: {lacks}; sums='fixed' needs none"
+            )
         self.context = context
         self.float_type = {"half": "f2", "single": "f4"}[precision]
         self.no_vertices: dict = {}

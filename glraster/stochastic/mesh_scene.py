@@ -9,7 +9,7 @@ import numpy as np
 
 from .crediting import Credit, RowCredit, SceneCredit, TexelCredit
 from .frame import Frame
-from .parameters import Parameter, to_array
+from .parameters import Parameter, check_name, to_array
 from .programs import Source, own, shipped
 from .smoothing import Neighbours
 from .state import ParameterState
@@ -22,6 +22,7 @@ __all__ = ["MeshScene", "attribute_macros"]
 
 SHADERS = {"flat": "flat.frag", "albedo": "albedo.frag", "vertex_color": "vertex_color.frag"}
 _TYPES = {1: "float", 2: "vec2", 3: "vec3", 4: "vec4"}
+_COMPONENTS = {"position": (3,), "uv": (2,)}
 _CHANNELS = {1: "r", 2: "rg", 3: "rgb", 4: "rgba"}
 
 
@@ -64,7 +65,10 @@ class MeshScene:
         self.triangles = to_array("MeshScene(): triangles", triangles, np.int32)
         if self.triangles.ndim != 2 or self.triangles.shape[1] != 3 or len(self.triangles) == 0:
             raise ValueError(f"MeshScene(): triangles must be [T, 3], not empty, got {list(self.triangles.shape)}")
-        self.attributes = {n: to_array(f"MeshScene(): attribute {n!r}", a) for n, a in (attributes or {}).items()}
+        self.attributes = {}
+        for name, value in (attributes or {}).items():
+            check_name("MeshScene(): attributes", name)
+            self.attributes[name] = to_array(f"MeshScene(): attribute {name!r}", value)
         self.subdivision, self.background = subdivision, tuple(map(float, background))
         if len(self.background) != 4:
             raise ValueError(f"MeshScene(): background must be four numbers, got {len(self.background)}")
@@ -76,11 +80,18 @@ class MeshScene:
         kinds = {p.credit for p in parameters}
         if "voxel" in kinds:
             raise ValueError("StochasticOptimizer(): credit 'voxel' needs a VolumeScene, got a MeshScene")
+        for name in (p.name for p in parameters if p.credit == "control"):
+            if self.subdivision is None or name != "position":
+                need = "is for the parameter 'position' of a MeshScene with subdivision="
+                raise ValueError(f"StochasticOptimizer(): credit 'control' {need}, got it for {name!r}")
         for name in by_name.keys() & self.attributes.keys():
             raise ValueError(f"StochasticOptimizer(): {name!r} is both a parameter and a fixed attribute")
-        position, need = by_name.get("position"), "control" if self.subdivision is not None else "vertex"
-        if position is not None and position.credit != need:
-            raise ValueError(f"StochasticOptimizer(): 'position' must have credit {need!r}, got {position.credit!r}")
+        needs = {"position": "control" if self.subdivision is not None else "vertex", "uv": "vertex"}
+        for name, need in needs.items():
+            if name in by_name and by_name[name].credit != need:
+                got = by_name[name].credit
+                raise ValueError(f"StochasticOptimizer(): {name!r} must have credit {need!r}, got {got!r}")
+        position = by_name.get("position")
         if position is None and "position" not in self.attributes:
             raise ValueError("StochasticOptimizer(): the scene needs 'position', as a fixed attribute or a parameter")
         shapes = self.attributes | {p.name: p.value for p in parameters if p.credit == "vertex"}
@@ -90,10 +101,13 @@ class MeshScene:
                 raise ValueError("StochasticOptimizer(): a subdivision needs the parameter 'position'")
             sizes["position"] = (self.subdivision.num_vertices, 3)
             self._check_size("position", position.rows, self.subdivision.num_controls)
+        for name, shape in sizes.items():
+            counts = _COMPONENTS.get(name, (1, 2, 3, 4))
+            if len(shape) != 2 or shape[1] not in counts:
+                need = f"[V, {' or '.join(map(str, counts))}]"
+                raise ValueError(f"StochasticOptimizer(): attribute {name!r} must be {need}, got {list(shape)}")
         vertices = sizes["position"][0]
         for name, shape in sizes.items():
-            if len(shape) != 2 or not 1 <= shape[1] <= 4 or (name == "position" and shape[1] != 3):
-                raise ValueError(f"StochasticOptimizer(): attribute {name!r} must be [V, 1 to 4], got {list(shape)}")
             self._check_size(name, shape[0], vertices)
         for parameter in parameters:
             if parameter.credit == "primitive":

@@ -78,7 +78,7 @@ class StochasticOptimizer:
     ):
         self.parameters = list(params)
         _check(self.parameters, views, pairs, check_every)
-        _check_numbers(precision, sums, scale)
+        _check_numbers(precision, sums, scale, seed, jitter)
         render.check(self.parameters)
         self.scene, self.seed, self.steps, self.jitter = render, seed, 0, float(jitter)
         self._groups = sorted({parameter.group for parameter in self.parameters})
@@ -352,10 +352,14 @@ def _check(parameters: list, views: int, pairs: int, check_every: int) -> None:
             raise ValueError(f"{op}{name} must be an integer of at least 1, got {value!r}")
 
 
-def _check_numbers(precision: str, sums: str, scale: float | None) -> None:
+def _check_numbers(precision: str, sums: str, scale: float | None, seed: int, jitter: float) -> None:
     op = "StochasticOptimizer(): "
     if precision not in ("half", "single"):
         raise ValueError(f"{op}precision must be 'half' or 'single', got {precision!r}")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise ValueError(f"{op}seed must be an integer from 0 to 2^63 - 1, got {seed!r}")
+    if not 0 <= jitter < math.inf:
+        raise ValueError(f"{op}jitter must be at least 0 and finite, got {jitter!r}")
     if sums not in ("fixed", "float"):
         raise ValueError(f"{op}sums must be 'fixed' or 'float', got {sums!r}")
     if scale is not None and (sums == "float" or not 0 < scale < math.inf):

@@ -37,9 +37,7 @@ def own(path: str | Path) -> Source:
     return str(path), Path(path).read_text()
 
 
-def compose(
-    sources: Sequence[Source], defines: Sequence[str], names: list[str], extensions: Sequence[str] = ()
-) -> str:
+def compose(sources: Sequence[Source], defines: Sequence[str], names: list[str], extensions: Sequence[str] = ()) -> str:
     """One shader from several sources, which may have `#include "stochastic/FILE"` lines; a file is included once.
 
     Args:

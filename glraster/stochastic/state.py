@@ -78,6 +78,7 @@ class ParameterState:
         if parameter.smoothness > 0:
             self._smoothing = Smoothing(device, cast(Neighbours, neighbours), parameter.smoothness, rows, C)
             self._largest, self._step = device.buffer(16), device.buffer(4 * rows * C)
+            self._step_texels = device.texels(self._step, C)
 
     def _perturbation(self, frame: Frame, seed: int) -> tuple[dict, dict]:
         """Buffers and uniforms of perturbation.glsl."""
@@ -88,7 +89,7 @@ class ParameterState:
         return buffers, frame.uniforms() | {"key": key, "eps": self.parameter.eps, "rows": self.parameter.rows}
 
     def perturb(self, frame: Frame, seed: int, active: bool = True) -> None:
-        """Fills `perturbed` for a frame, or says how textures are to be read; plain pictures show the values as they are.
+        """Fills `perturbed` for a frame, or says how textures are read; plain pictures show the values as they are.
 
         Args:
             active: False: with the values as they are.
@@ -127,6 +128,7 @@ class ParameterState:
         """The gradient [rows, components] that was credited."""
         if self.gradients is None:
             self.gradients = self.device.buffer(4 * self.parameter.value.size)
+            self._gradient_texels = self.device.texels(self.gradients, self.parameter.components)
         buffers, uniforms = self._gradient_inputs(frame, seed)
         program = self.device.compute("gradient.comp", *self._defines, *self.credit.defines)
         buffers["Gradients"] = self.gradients
@@ -154,7 +156,8 @@ class ParameterState:
         program.run(buffers, *self._threads, textures=self._old | self.credit.sums, **uniforms, **options)
 
     def _smoothed_update(self, smoothing: Smoothing, frame: Frame, seed: int, count: int, options: dict) -> None:
-        gradients = smoothing.solve(self.gradient(frame, seed))
+        self.gradient(frame, seed)
+        gradients = smoothing.solve(self._gradient_texels)
         elements = self.parameter.value.size
         self.device.clear(self._largest)
         buffers = frame.buffers() | {
@@ -168,7 +171,7 @@ class ParameterState:
         options = options | {"elements": elements, "correction1": corrections[0], "correction2": corrections[1]}
         self.device.compute("uniform_moments.comp").run(buffers, elements, **options)
         self.device.compute("uniform_step.comp").run(buffers, elements, **options)
-        buffers["Steps"] = smoothing.solve(self._step)
+        buffers["Steps"] = smoothing.solve(self._step_texels)
         self.device.compute("apply_step.comp").run(buffers, elements, **options)
 
     def use(self, credit: Credit) -> None:
