@@ -43,8 +43,8 @@ class MeshScene:
         fragment: the shader's path, or one that comes with the library: 'flat' (a colour for each direction that a
             triangle faces; alpha 1), 'albedo' (the texture of that name) or 'vertex_color' (the attribute 'rgb').
         background: colour where there is no surface and no environment map.
-        subdivision: see `loop_subdivision`. `triangles` are then None, and 'position' a parameter with credit
-            'control'.
+        subdivision: see `loop_subdivision` and `catmull_clark_subdivision`. `triangles` are then None, and 'position' a
+            parameter with credit 'control'.
 
     Raises:
         TypeError, ValueError: an argument is not as above.
@@ -130,8 +130,8 @@ class MeshScene:
         if not (parameter.smoothness > 0 or parameter.in_pixels):
             return None
         control = parameter.credit == "control"
-        triangles = cast("Subdivision", self.subdivision).control if control else self.triangles
-        return Neighbours(device, triangles, parameter.rows)
+        faces = cast("Subdivision", self.subdivision).control if control else self.triangles
+        return Neighbours(device, faces, parameter.rows)
 
     def prepare(self, device: "Device", states: Sequence[ParameterState], num_pairs: int, loss, scale) -> None:
         """Compiles the programs, and gives each parameter its credit; those of one kind and size share one.

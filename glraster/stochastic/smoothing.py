@@ -16,7 +16,7 @@ _TOLERANCE = 1e-3  # how much of the error Chebyshev's iterations leave
 
 
 class Neighbours:
-    """The vertices that share an edge with each of `rows` vertices.
+    """The vertices that share an edge of the faces [F, n] with each of `rows` vertices.
 
     Attributes:
         buffers: NeighbourStarts and Neighbours.
@@ -25,8 +25,9 @@ class Neighbours:
             ends of an edge have together (Anderson and Morley 1985).
     """
 
-    def __init__(self, device: "Device", triangles: np.ndarray, rows: int):
-        ends = triangles[:, [0, 1, 1, 2, 2, 0, 1, 0, 2, 1, 0, 2]].reshape(-1, 2).astype(np.int64)
+    def __init__(self, device: "Device", faces: np.ndarray, rows: int):
+        sides = np.stack([faces, np.roll(faces, -1, 1)], -1).reshape(-1, 2).astype(np.int64)
+        ends = np.concatenate([sides, sides[:, ::-1]])
         ends = np.unique(ends[ends[:, 0] != ends[:, 1]], axis=0)
         counts = np.bincount(ends[:, 0], minlength=rows)
         starts = np.concatenate([[0], np.cumsum(counts)])
