@@ -99,6 +99,8 @@ def test_errors(optimizer):
         (ValueError, "needs 'position'", lambda: optimizer([albedo], MeshScene(TRIANGLES))),
         (ValueError, "sums must be", lambda: optimizer([albedo], quad(), sums="double")),
         (ValueError, "scale must be", lambda: optimizer([albedo], quad(), sums="float", scale=2.0)),
+        (TypeError, "render must be", lambda: optimizer([albedo], lambda: None)),
+        (ValueError, "size must be", lambda: optimizer([albedo], quad()).render(HEAD_ON, (0, 4))),
         (ValueError, "seed must be", lambda: optimizer([albedo], quad(), seed=-1)),
         (ValueError, "jitter must be", lambda: optimizer([albedo], quad(), jitter=math.nan)),
         (ValueError, "'control' is for", lambda: optimizer([Parameter("position", QUAD, "control")], bare)),
@@ -139,3 +141,17 @@ def test_driver_without_atomic_floats(moderngl_available):
         StochasticOptimizer(context, [albedo], quad(), sums="float")
     StochasticOptimizer(context, [albedo], quad()).close()
     context.close()
+
+
+def test_files_that_are_no_states(optimizer, tmp_path):
+    opt = textured(optimizer)
+    opt.save(tmp_path / "state.npz")
+    whole = (tmp_path / "state.npz").read_bytes()
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    for name, content in (("empty", b""), ("text", b"one two"), ("part", whole[: len(whole) // 2])):
+        (tmp_path / name).write_bytes(content)
+    for name in ("empty", "text", "part", "array.npy"):
+        with pytest.raises(ValueError, match=f"{name} is no state"):
+            opt.load(tmp_path / name)
+    with pytest.raises(FileNotFoundError):
+        opt.load(tmp_path / "nowhere")

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,12 @@ def load_state(path: str | Path, states: Sequence[ParameterState]) -> tuple[int,
     Raises:
         ValueError: the file has other parameters, or is none of these files.
     """
-    with np.load(path, allow_pickle=False) as file:
-        content = {name: file[name] for name in file.files}
+    content: dict[str, Any] = {}
+    with open(path, "rb") as file:
+        if zipfile.is_zipfile(file):
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as arrays:
+                content = {name: arrays[name] for name in arrays.files}
     if content.get("version") != _VERSION:
         raise ValueError(f"StochasticOptimizer.load(): {path} is no state of an optimization that this version reads")
     need = {f"{state.parameter.name}.{part}" for state in states for part in _PARTS}

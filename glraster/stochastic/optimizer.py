@@ -15,10 +15,13 @@ from .atlas import Atlas
 from .checkpoint import load_state, save_state
 from .device import Device
 from .frame import Frame
+from .mesh_scene import MeshScene
 from .parameters import Parameter
 from .programs import own, shipped
+from .splat_scene import SplatScene
 from .state import ParameterState
 from .views import PAIR, Views, chosen_views, pack_cameras
+from .volume_scene import VolumeScene
 
 __all__ = ["StochasticOptimizer"]
 
@@ -64,7 +67,7 @@ class StochasticOptimizer:
         self,
         ctx: HeadlessContext | None,
         params: Sequence[Parameter],
-        render,
+        render: MeshScene | SplatScene | VolumeScene,
         *,
         loss: str | Path = "l2",
         views: int = 8,
@@ -79,6 +82,9 @@ class StochasticOptimizer:
         self.parameters = list(params)
         _check(self.parameters, views, pairs, check_every)
         _check_numbers(precision, sums, scale, seed, jitter)
+        if not isinstance(render, (MeshScene, SplatScene, VolumeScene)):
+            need = "a MeshScene, SplatScene or VolumeScene"
+            raise TypeError(f"StochasticOptimizer(): render must be {need}, got {type(render).__name__}")
         render.check(self.parameters)
         self.scene, self.seed, self.steps, self.jitter = render, seed, 0, float(jitter)
         self._groups = sorted({parameter.group for parameter in self.parameters})
@@ -215,7 +221,12 @@ class StochasticOptimizer:
         Args:
             cameras: [N, 4, 4].
             size: (height, width).
+
+        Raises:
+            TypeError, ValueError: they are not that, or larger than the driver allows.
         """
+        if len(size) != 2 or min(size) < 1:
+            raise ValueError(f"StochasticOptimizer.render(): size must be (height, width) above zero, got {size}")
         packed = pack_cameras(cameras)
         with self._device:
             buffer = self._device.buffer(packed)
