@@ -1,22 +1,18 @@
-"""Times the steps of the stochastic optimizer against plain renders, and its fits against the analytic operators'.
+"""Times the steps of the stochastic optimizer against plain renders; stochastic_fits.py compares fits.
 
-    python benchmarks/stochastic.py [--repeats 10] [--fits]
+    python benchmarks/stochastic.py [--repeats 10]
 
 Wall-clock time and the process's CPU time, the latter being what a busy machine changes least. "Two plain renders" are
 the same pictures without perturbation, as many as a step renders, colours, ids and texture coordinates included.
---fits compares fits of the same pictures with those of PyTorch, through the analytic operators; takes minutes.
 """
 
 import argparse
 import math
 import time
-from functools import partial
 
 import numpy as np
 import scipy.spatial
-import torch
 
-import glraster
 from glraster.stochastic import MeshScene, Parameter, StochasticOptimizer, loop_subdivision
 from glraster.stochastic.views import chosen_views
 
@@ -113,124 +109,10 @@ def step_times(name: str, optimizer: StochasticOptimizer, pixels: int, texels: b
     optimizer.close()
 
 
-def fit_texture(size: int = 256, steps: int = 60) -> None:
-    """The same texture from the same pictures: seconds and steps to 30 dB, here and with autograd."""
-    y, x = np.mgrid[:size, :size] / size
-    truth = (0.5 + 0.4 * np.stack([np.sin(20 * x), np.cos(31 * y), np.sin(25 * (x + y))], -1)).astype(np.float32)
-    mvps = cameras(16, 2.7, 0.5)
-    scene = MeshScene(TRIANGLES, {"position": QUAD, "uv": (QUAD[:, :2] + 1) / 2}, fragment="albedo")
-    with StochasticOptimizer(None, [Parameter("albedo", truth, "texel")], scene, views=1) as teacher:
-        targets = teacher.render(mvps, (size, size))[..., :3]
-
-    def psnr(found):
-        return -10 * math.log10(np.square(found - truth).mean())
-
-    start = Parameter("albedo", np.full_like(truth, 0.5), "texel", lr=0.1, decay=4 / steps)
-    with StochasticOptimizer(None, [start], scene, views=4) as optimizer:
-        optimizer.set_views(mvps, targets)
-        step = partial(optimizer.step, timings={})  # waits for OpenGL
-        _until("texture, stochastic", step, lambda: psnr(optimizer.download()["albedo"]), 30, 2 * steps)
-
-    context, tri = glraster.RasterizeCudaContext("cpu"), torch.from_numpy(TRIANGLES).int()
-    corners = torch.nn.functional.pad(torch.from_numpy(QUAD), (0, 1), value=1.0)
-    clip = (corners @ torch.from_numpy(mvps).float().mT).contiguous()
-    wanted, uv = torch.from_numpy(targets), torch.from_numpy((QUAD[:, :2] + 1) / 2)
-    tex = torch.full((1, size, size, 3), 0.5, requires_grad=True)
-    adam = torch.optim.Adam([tex], lr=0.1)
-    schedule = torch.optim.lr_scheduler.ExponentialLR(adam, math.exp(-4 / steps))
-    step_of = iter(range(10**6))
-
-    def analytic():
-        chosen = torch.from_numpy(chosen_views(0, next(step_of), 4, 16)).long()
-        rast, _ = glraster.rasterize(context, clip[chosen], tri, (size, size))
-        at, _ = glraster.interpolate(uv, rast, tri)
-        image = glraster.texture(tex, at, filter_mode="nearest", boundary_mode="clamp") * (rast[..., 3:] > 0)
-        adam.zero_grad()
-        (image - wanted[chosen]).square().sum().backward()
-        adam.step()
-        schedule.step()
-
-    _until("texture, analytic", analytic, lambda: psnr(tex.detach()[0].numpy()), 30, 2 * steps)
-
-
-def fit_mesh(steps: int = 300, size: int = 96) -> None:
-    """A sphere becomes an egg with a dent, from silhouettes and shading: seconds and steps to an IoU of 0.97."""
-    positions, triangles = sphere(3)
-    x, y, z = positions.T
-    wanted = 0.9 * positions * (1 + 0.3 * y - 0.35 * np.exp(-8 * ((x - 1) ** 2 + y**2 + z**2)))[:, None]
-    mvps = cameras(16)
-    with StochasticOptimizer(None, [Parameter("position", wanted, "vertex")], MeshScene(triangles)) as teacher:
-        targets = teacher.render(mvps, (size, size))
-
-    def iou(images):
-        a, b = images[..., 3] > 0.5, targets[..., 3] > 0.5
-        return (a & b).sum() / (a | b).sum()
-
-    start = Parameter("position", 0.6 * positions, "vertex", lr=0.03, decay=3 / steps, smoothness=4.0)
-    with StochasticOptimizer(None, [start], MeshScene(triangles), views=8) as optimizer:
-        optimizer.set_views(mvps, targets)
-        step = partial(optimizer.step, timings={})
-        _until("mesh, stochastic", step, lambda: iou(optimizer.render(mvps, (size, size))), 0.97, steps)
-
-    context, tri = glraster.RasterizeCudaContext("cpu"), torch.from_numpy(triangles).int()
-    ends = np.unique(np.sort(triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), 1), axis=0)
-    a, b = torch.from_numpy(ends).long().T
-    laplacian = torch.zeros(len(positions), len(positions))
-    laplacian[a, b] = laplacian[b, a] = -1.0
-    smooth = torch.linalg.inv(torch.eye(len(positions)) + 4.0 * (laplacian - torch.diag(laplacian.sum(1))))
-    matrices, truth = torch.from_numpy(mvps).float(), torch.from_numpy(targets)
-    unknown = torch.linalg.solve(smooth, torch.from_numpy(0.6 * positions)).requires_grad_()
-    adam = torch.optim.Adam([unknown], lr=0.03)
-    step_of = iter(range(10**6))
-
-    def draw(chosen):
-        position = smooth @ unknown
-        clip = torch.nn.functional.pad(position, (0, 1), value=1.0) @ matrices[chosen].mT
-        corners = position[tri.long()]
-        normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        color = 0.5 + 0.4 * torch.nn.functional.normalize(normals, dim=1)
-        color = torch.nn.functional.pad(color, (0, 1), value=1.0).repeat_interleave(3, 0)
-        rast, _ = glraster.rasterize(context, clip, tri, (size, size))
-        flat = torch.arange(3 * len(tri), dtype=torch.int32).reshape(-1, 3)
-        image, _ = glraster.interpolate(color, rast, flat)
-        return glraster.antialias(image, rast, clip, tri)
-
-    def analytic():
-        chosen = torch.from_numpy(chosen_views(0, next(step_of), 8, 16)).long()
-        adam.zero_grad()
-        (draw(chosen) - truth[chosen]).square().sum().backward()
-        adam.step()
-
-    def found():
-        with torch.no_grad():
-            return iou(draw(torch.arange(16)).numpy())
-
-    _until("mesh, analytic", analytic, found, 0.97, steps)
-
-
-def _until(name: str, step, quality, wanted: float, most: int) -> None:
-    """Prints after how many steps and seconds a quality is reached; looking at it does not count."""
-    wall = cpu = 0.0
-    for count in range(1, most + 1):
-        wall_before, cpu_before = time.perf_counter(), time.process_time()
-        step()
-        wall, cpu = wall + time.perf_counter() - wall_before, cpu + time.process_time() - cpu_before
-        if count % 5 == 0:
-            reached = quality()
-            if reached >= wanted:
-                break
-    print(f"{name:24} {reached:8.3f} after {count:4d} steps, {wall:7.2f} s, CPU {cpu:7.2f} s")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=10)
-    parser.add_argument("--fits", action="store_true", help="compare fits instead of steps")
     args = parser.parse_args()
-    if args.fits:
-        fit_texture()
-        fit_mesh()
-        return
     print(f"{'ms':36} {'step':>8} {'2 plain':>8} {'limit':>8}   {'CPU step':>8} {'2 plain':>8}   passes")
     for size, views in ((128, 8), (128, 32), (256, 32)):
         name = f"mesh, {views} views of {size} x {size}"

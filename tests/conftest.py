@@ -143,6 +143,37 @@ def moderngl_available(gl_available) -> None:
     pytest.importorskip("moderngl")
 
 
+@pytest.fixture
+def float_atomics(moderngl_available) -> None:
+    """Needs a driver that adds floats atomically."""
+    from glraster.interop.context import HeadlessContext
+
+    with_floats = ("GL_NV_shader_atomic_float",)
+    try:
+        HeadlessContext(version=(4, 3), extensions=with_floats).close()
+    except glraster.OpenGLError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def optimizer(moderngl_available):
+    """Makes optimizers that are closed in the end, and looks for OpenGL errors."""
+    from glraster.stochastic import StochasticOptimizer
+
+    made = []
+
+    def make(params, scene, **options):
+        made.append(StochasticOptimizer(None, params, scene, **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        if each._device.gl is not None:  # not closed by the test
+            with each._device:
+                assert each._device.gl.error == "GL_NO_ERROR"
+        each.close()
+
+
 @pytest.fixture(params=["software", "gl"])
 def glctx(request, device):
     """Both rasterizer contexts on every device."""

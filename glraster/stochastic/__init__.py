@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .optimizer import StochasticOptimizer
     from .parameters import Parameter
     from .splat_scene import SplatScene
-    from .subdivision import loop_subdivision
+    from .subdivision import catmull_clark_subdivision, loop_subdivision
     from .volume_scene import VolumeScene
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "SplatScene",
     "StochasticOptimizer",
     "VolumeScene",
+    "catmull_clark_subdivision",
     "loop_subdivision",
     "stochastic_grad",
     "texel_credit",
@@ -35,6 +36,7 @@ _OPENGL = {
     "SplatScene": "splat_scene",
     "StochasticOptimizer": "optimizer",
     "VolumeScene": "volume_scene",
+    "catmull_clark_subdivision": "subdivision",
     "loop_subdivision": "subdivision",
 }
 

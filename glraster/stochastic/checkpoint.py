@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from .state import ParameterState
 
 __all__ = ["load_state", "save_state"]
 
-_VERSION = 1
+_VERSION = 2  # 1 had the moments of each number side by side
 _PARTS = ("values", "moments", "counts")
 
 
@@ -24,7 +25,7 @@ def save_state(path: str | Path, states: Sequence[ParameterState], steps: int, s
         content[f"{name}.values"] = state.read(state.values)
         content[f"{name}.moments"] = np.frombuffer(state.moments.read(), np.float32)[: 2 * state.parameter.value.size]
         content[f"{name}.counts"] = np.frombuffer(state.counts.read(), np.int32)[: state.parameter.rows]
-        content[f"{name}.moments"] = content[f"{name}.moments"].reshape(*shape, 2)
+        content[f"{name}.moments"] = content[f"{name}.moments"].reshape(2, *shape)
     path = Path(path)
     handle, draft = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
     try:
@@ -42,8 +43,12 @@ def load_state(path: str | Path, states: Sequence[ParameterState]) -> tuple[int,
     Raises:
         ValueError: the file has other parameters, or is none of these files.
     """
-    with np.load(path, allow_pickle=False) as file:
-        content = {name: file[name] for name in file.files}
+    content: dict[str, Any] = {}
+    with open(path, "rb") as file:
+        if zipfile.is_zipfile(file):
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as arrays:
+                content = {name: arrays[name] for name in arrays.files}
     if content.get("version") != _VERSION:
         raise ValueError(f"StochasticOptimizer.load(): {path} is no state of an optimization that this version reads")
     need = {f"{state.parameter.name}.{part}" for state in states for part in _PARTS}

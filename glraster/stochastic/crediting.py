@@ -9,7 +9,7 @@ from .frame import Frame
 from .programs import Source, shipped
 
 if TYPE_CHECKING:
-    from .device import Device, Pass
+    from .device import Device, Pass, Texels
     from .views import Views
 
 __all__ = ["Credit", "RowCredit", "SceneCredit", "TexelCredit", "transposed"]
@@ -25,17 +25,24 @@ class Credit:
         buffers: what gradient.glsl reads.
         defines: macros of gradient.glsl.
         uniforms: its uniforms.
-        scale: of the fixed point.
+        scale: of the fixed point; 1 where sums are floats.
+        sums: the textures of gradient.glsl.
     """
 
     defines: tuple[str, ...] = ()
     _pass: "Pass"  # of each subclass
 
     def __init__(self, device: "Device", rows: int, num_pairs: int, scale: float):
-        self.device, self.rows, self.scale = device, rows, scale
-        self.buffers = {"Sums": device.buffer(4 * num_pairs * rows, f"the credit of {rows} rows by {num_pairs} pairs")}
+        self.device, self.rows, self.scale = device, rows, 1.0 if device.float_sums else scale
+        self.buffers: dict = {}
+        self.sums: dict[str, Texels] = {}
         self.uniforms: dict = {"rows": rows}
-        self._sums = [self.buffers["Sums"]]
+        self._add_sums("Sums", num_pairs * rows, f"the credit of {rows} rows by {num_pairs} pairs")
+
+    def _add_sums(self, name: str, count: int, what: str) -> None:
+        """A buffer of sums under its name in the shaders, and in lower case as texels."""
+        self.buffers[name] = self.device.buffer(4 * count, what)
+        self.sums[name.lower()] = self.device.texels(self.buffers[name], kind="f4" if self.device.float_sums else "i4")
 
     def accumulate(self, frame: Frame, views: "Views", **more: Any) -> None:
         """Adds what the frame's pairs show; its atlas is bound for passes. `more` are uniforms of the pass."""
@@ -47,8 +54,8 @@ class Credit:
 
     def clear(self) -> None:
         """Sets all sums to zero."""
-        for buffer in self._sums:
-            self.device.clear(buffer)
+        for name in self.sums:
+            self.device.clear(self.buffers[name.capitalize()])
 
 
 class RowCredit(Credit):
@@ -77,13 +84,12 @@ class RowCredit(Credit):
         what = f"the credit of {primitives} primitives by {num_pairs} pairs"
         back_starts, back = transposed(starts, rows_of, rows)
         self.buffers |= {
-            "Agreed": device.buffer(4 * num_pairs * primitives, what),
             "RowStarts": device.buffer(starts.astype(np.int32)),
             "RowsOf": device.buffer(rows_of.astype(np.int32)),
             "PrimitiveStarts": device.buffer(back_starts.astype(np.int32)),
             "PrimitivesOf": device.buffer(back.astype(np.int32)),
         }
-        self._sums.append(self.buffers["Agreed"])
+        self._add_sums("Agreed", num_pairs * primitives, what)
         self.uniforms["primitives"] = primitives
         self._pass = device.draw(shipped("pairs.vert"), [*loss, *shipped("credit_rows.frag")])
 
@@ -96,11 +102,10 @@ class SceneCredit(Credit):
     def __init__(self, device: "Device", num_pairs: int, loss: Sequence[Source], scale: float | None):
         super().__init__(device, 1, num_pairs, scale or PRIMITIVE_SCALE)
         self.buffers |= {
-            "Agreed": device.buffer(4 * num_pairs * _BINS),
             "PrimitiveStarts": device.buffer(np.array([0, _BINS], np.int32)),
             "PrimitivesOf": device.buffer(np.arange(_BINS, dtype=np.int32)),
         }
-        self._sums.append(self.buffers["Agreed"])
+        self._add_sums("Agreed", num_pairs * _BINS, "the credit of the scene")
         self.uniforms["primitives"] = _BINS
         self._pass = device.draw(shipped("pairs.vert"), [*loss, *shipped("credit_scene.frag")], f"BINS {_BINS}")
 

@@ -7,11 +7,11 @@ import moderngl
 import numpy as np
 
 from glraster.interop.context import GL, HeadlessContext
-from glraster.interop.egl import egl
+from glraster.interop.egl import OpenGLError, egl
 
 from .programs import Source, compose, named_errors, shipped
 
-__all__ = ["Device", "Pass"]
+__all__ = ["Device", "Pass", "Texels"]
 
 _GROUP = 64  # threads of a compute shader's group
 _MOST_GROUPS = 65535  # along each axis, in any OpenGL 4.3
@@ -25,17 +25,27 @@ class Device:
 
     Args:
         context: the context to work in, which then stays open; None: one of its own.
-        precision: 'half' or 'single', of colours and textures.
+        precision: 'half' or 'single', of pictures.
+        sums: 'fixed' or 'float', what differences are added in.
 
     Raises:
-        OpenGLError: no usable OpenGL on this machine.
+        OpenGLError: no usable OpenGL on this machine, or none that has atomic additions of floats if these are wanted.
     """
 
-    def __init__(self, context: HeadlessContext | None = None, precision: str = "half"):
+    def __init__(self, context: HeadlessContext | None = None, precision: str = "half", sums: str = "fixed"):
         self._owns = context is None
-        self.context = HeadlessContext(version=(4, 3), extensions=()) if context is None else context
-        self.precision = precision
-        self.float_type, self.image_format = {"half": ("f2", "rgba16f"), "single": ("f4", "rgba32f")}[precision]
+        self.float_sums = sums == "float"
+        self._extensions = ("GL_NV_shader_atomic_float",) if self.float_sums else ()
+        if context is None:
+            context = HeadlessContext(version=(4, 3), extensions=self._extensions)
+        missing = set(self._extensions) - context.extensions
+        if missing:
+            lacks = f"the OpenGL driver ({context.renderer}) lacks {', '.join(missing)}"
+            raise OpenGLError(
+                f"StochasticOptimizer(): sums='float' does not work here: {lacks}; sums='fixed' needs none"
+            )
+        self.context = context
+        self.float_type = {"half": "f2", "single": "f4"}[precision]
         self.no_vertices: dict = {}
         self._programs: dict = {}
         self._kept: set = set()
@@ -51,6 +61,7 @@ class Device:
             self.max_texture_size = int(GL.glGetIntegerv(GL.GL_MAX_TEXTURE_SIZE))
             self.max_layers = int(GL.glGetIntegerv(GL.GL_MAX_ARRAY_TEXTURE_LAYERS))
             self.max_buffer = int(GL.glGetIntegerv(GL.GL_MAX_SHADER_STORAGE_BLOCK_SIZE)) & 0xFFFFFFFF
+            self.max_texels = int(GL.glGetIntegerv(GL.GL_MAX_TEXTURE_BUFFER_SIZE))
             # Bound where nothing is drawn: moderngl binds the latest framebuffer again, which must not be freed.
             self.idle = self.keep(self.gl.framebuffer([self.keep(self.gl.texture((1, 1), 1))]))
 
@@ -82,7 +93,7 @@ class Device:
         key = (name, *defines)
         if key not in self._programs:
             names = ["glraster"]
-            text = compose(shipped(name), defines, names)
+            text = self._compose(shipped(name), defines, names)
             self._programs[key] = Pass(self, _compiled(names, lambda: self.gl.compute_shader(text)))
         return self._programs[key]
 
@@ -90,10 +101,14 @@ class Device:
         """The program of a vertex and a fragment shader."""
         names = ["glraster"]
         shaders: dict[str, Any] = {
-            "vertex_shader": compose(vertex, defines, names),
-            "fragment_shader": compose(fragment, defines, names),
+            "vertex_shader": self._compose(vertex, defines, names),
+            "fragment_shader": self._compose(fragment, defines, names),
         }
         return Pass(self, _compiled(names, lambda: self.gl.program(**shaders)))
+
+    def _compose(self, sources: Sequence[Source], defines: Sequence[str], names: list[str]) -> str:
+        kind = ["FLOAT_SUMS"] if self.float_sums else []
+        return compose(sources, [*defines, *kind], names, self._extensions)
 
     def buffer(self, content: np.ndarray | int, what: str = "a buffer") -> moderngl.Buffer:
         """A storage buffer with the array's bytes, or of so many bytes, all zero.
@@ -110,6 +125,10 @@ class Device:
             return buffer
         content = np.ascontiguousarray(content)
         return self.keep(self.gl.buffer(content.tobytes()) if content.nbytes else self.gl.buffer(reserve=16))
+
+    def texels(self, buffer: moderngl.Buffer, components: int = 1, kind: str = "f4") -> "Texels":
+        """A buffer as texels of 1 to 4 components; kind: 'f4' or 'i4'."""
+        return self.keep(Texels(self, buffer, components, kind))
 
     def clear(self, buffer: moderngl.Buffer) -> None:
         """Sets it to zero."""
@@ -166,14 +185,18 @@ class Pass:
             buffers[name].bind_to_storage_buffer(index)
         for name, texture in (textures or {}).items():
             if name in self.program:
-                unit = self._samplers.setdefault(name, len(self._samplers))
-                texture.use(unit)
-                self.program[name].value = unit
+                if name not in self._samplers:
+                    self._samplers[name] = unit = len(self._samplers)
+                    # moderngl does not know the types of all samplers.
+                    GL.glProgramUniform1i(self.program.glo, self.program[name].location, unit)
+                texture.use(self._samplers[name])
         for name, value in uniforms.items():
             if name in self.program:
                 self.program[name].value = value
 
-    def run(self, buffers: Mapping, threads: int, lines: int = 1, /, **uniforms) -> None:
+    def run(
+        self, buffers: Mapping, threads: int, lines: int = 1, /, textures: Mapping | None = None, **uniforms
+    ) -> None:
         """Runs a compute shader with threads x lines threads.
 
         Raises:
@@ -182,7 +205,7 @@ class Pass:
         groups = max(1, -(-threads // _GROUP)), max(1, lines)
         if max(groups) > _MOST_GROUPS:
             raise ValueError(f"{threads} x {lines} threads of a compute shader are more than OpenGL allows")
-        self.set(buffers, **uniforms)
+        self.set(buffers, textures, **uniforms)
         self.program.run(*groups)
         self._device.gl.memory_barrier()
 
@@ -191,6 +214,35 @@ class Pass:
         if self.program not in self._device.no_vertices:
             self._device.no_vertices[self.program] = self._device.keep(self._device.gl.vertex_array(self.program, []))
         self._device.no_vertices[self.program].render(moderngl.TRIANGLES, vertices=3, instances=instances)
+
+
+class Texels:
+    """A buffer as shaders read it through a sampler: in software OpenGL that takes a third of a storage block's time.
+
+    A shader may read an element so and write it to the same buffer's storage block, if it alone does.
+
+    Raises:
+        ValueError: the driver allows none of this size.
+    """
+
+    def __init__(self, device: Device, buffer: moderngl.Buffer, components: int, kind: str):
+        count = buffer.size // (4 * components)
+        if count > device.max_texels:
+            need = f"a buffer of {count} rows of {components} numbers"
+            raise ValueError(f"{need} is too large: this OpenGL driver allows {device.max_texels}")
+        channels = ("R", "RG", "RGB", "RGBA")[components - 1]
+        self._texture = GL.glGenTextures(1)
+        GL.glBindTexture(GL.GL_TEXTURE_BUFFER, self._texture)
+        GL.glTexBuffer(GL.GL_TEXTURE_BUFFER, getattr(GL, f"GL_{channels}32{'F' if kind == 'f4' else 'I'}"), buffer.glo)
+        GL.glBindTexture(GL.GL_TEXTURE_BUFFER, 0)
+
+    def use(self, unit: int) -> None:
+        """Binds it, as moderngl's textures do."""
+        GL.glActiveTexture(GL.GL_TEXTURE0 + unit)
+        GL.glBindTexture(GL.GL_TEXTURE_BUFFER, self._texture)
+
+    def release(self) -> None:
+        GL.glDeleteTextures([self._texture])
 
 
 class _Loader:

@@ -9,19 +9,20 @@ import numpy as np
 
 from .crediting import Credit, RowCredit, SceneCredit, TexelCredit
 from .frame import Frame
-from .parameters import Parameter, to_array
+from .parameters import Parameter, check_name, to_array
 from .programs import Source, own, shipped
 from .smoothing import Neighbours
 from .state import ParameterState
 
 if TYPE_CHECKING:
-    from .device import Device
+    from .device import Device, Texels
     from .subdivision import Subdivision
 
 __all__ = ["MeshScene", "attribute_macros"]
 
 SHADERS = {"flat": "flat.frag", "albedo": "albedo.frag", "vertex_color": "vertex_color.frag"}
 _TYPES = {1: "float", 2: "vec2", 3: "vec3", 4: "vec4"}
+_COMPONENTS = {"position": (3,), "uv": (2,)}
 _CHANNELS = {1: "r", 2: "rg", 3: "rgb", 4: "rgba"}
 
 
@@ -42,8 +43,8 @@ class MeshScene:
         fragment: the shader's path, or one that comes with the library: 'flat' (a colour for each direction that a
             triangle faces; alpha 1), 'albedo' (the texture of that name) or 'vertex_color' (the attribute 'rgb').
         background: colour where there is no surface and no environment map.
-        subdivision: see `loop_subdivision`. `triangles` are then None, and 'position' a parameter with credit
-            'control'.
+        subdivision: see `loop_subdivision` and `catmull_clark_subdivision`. `triangles` are then None, and 'position' a
+            parameter with credit 'control'.
 
     Raises:
         TypeError, ValueError: an argument is not as above.
@@ -64,7 +65,10 @@ class MeshScene:
         self.triangles = to_array("MeshScene(): triangles", triangles, np.int32)
         if self.triangles.ndim != 2 or self.triangles.shape[1] != 3 or len(self.triangles) == 0:
             raise ValueError(f"MeshScene(): triangles must be [T, 3], not empty, got {list(self.triangles.shape)}")
-        self.attributes = {n: to_array(f"MeshScene(): attribute {n!r}", a) for n, a in (attributes or {}).items()}
+        self.attributes = {}
+        for name, value in (attributes or {}).items():
+            check_name("MeshScene(): attributes", name)
+            self.attributes[name] = to_array(f"MeshScene(): attribute {name!r}", value)
         self.subdivision, self.background = subdivision, tuple(map(float, background))
         if len(self.background) != 4:
             raise ValueError(f"MeshScene(): background must be four numbers, got {len(self.background)}")
@@ -76,11 +80,18 @@ class MeshScene:
         kinds = {p.credit for p in parameters}
         if "voxel" in kinds:
             raise ValueError("StochasticOptimizer(): credit 'voxel' needs a VolumeScene, got a MeshScene")
+        for name in (p.name for p in parameters if p.credit == "control"):
+            if self.subdivision is None or name != "position":
+                need = "is for the parameter 'position' of a MeshScene with subdivision="
+                raise ValueError(f"StochasticOptimizer(): credit 'control' {need}, got it for {name!r}")
         for name in by_name.keys() & self.attributes.keys():
             raise ValueError(f"StochasticOptimizer(): {name!r} is both a parameter and a fixed attribute")
-        position, need = by_name.get("position"), "control" if self.subdivision is not None else "vertex"
-        if position is not None and position.credit != need:
-            raise ValueError(f"StochasticOptimizer(): 'position' must have credit {need!r}, got {position.credit!r}")
+        needs = {"position": "control" if self.subdivision is not None else "vertex", "uv": "vertex"}
+        for name, need in needs.items():
+            if name in by_name and by_name[name].credit != need:
+                got = by_name[name].credit
+                raise ValueError(f"StochasticOptimizer(): {name!r} must have credit {need!r}, got {got!r}")
+        position = by_name.get("position")
         if position is None and "position" not in self.attributes:
             raise ValueError("StochasticOptimizer(): the scene needs 'position', as a fixed attribute or a parameter")
         shapes = self.attributes | {p.name: p.value for p in parameters if p.credit == "vertex"}
@@ -90,10 +101,13 @@ class MeshScene:
                 raise ValueError("StochasticOptimizer(): a subdivision needs the parameter 'position'")
             sizes["position"] = (self.subdivision.num_vertices, 3)
             self._check_size("position", position.rows, self.subdivision.num_controls)
+        for name, shape in sizes.items():
+            counts = _COMPONENTS.get(name, (1, 2, 3, 4))
+            if len(shape) != 2 or shape[1] not in counts:
+                need = f"[V, {' or '.join(map(str, counts))}]"
+                raise ValueError(f"StochasticOptimizer(): attribute {name!r} must be {need}, got {list(shape)}")
         vertices = sizes["position"][0]
         for name, shape in sizes.items():
-            if len(shape) != 2 or not 1 <= shape[1] <= 4 or (name == "position" and shape[1] != 3):
-                raise ValueError(f"StochasticOptimizer(): attribute {name!r} must be [V, 1 to 4], got {list(shape)}")
             self._check_size(name, shape[0], vertices)
         for parameter in parameters:
             if parameter.credit == "primitive":
@@ -116,8 +130,8 @@ class MeshScene:
         if not (parameter.smoothness > 0 or parameter.in_pixels):
             return None
         control = parameter.credit == "control"
-        triangles = cast("Subdivision", self.subdivision).control if control else self.triangles
-        return Neighbours(device, triangles, parameter.rows)
+        faces = cast("Subdivision", self.subdivision).control if control else self.triangles
+        return Neighbours(device, faces, parameter.rows)
 
     def prepare(self, device: "Device", states: Sequence[ParameterState], num_pairs: int, loss, scale) -> None:
         """Compiles the programs, and gives each parameter its credit; those of one kind and size share one.
@@ -140,7 +154,7 @@ class MeshScene:
         make: Callable[[], Credit]
         for state in states:
             parameter = state.parameter
-            if parameter.credit in ("texel", "background"):
+            if parameter.is_texture:
                 options = parameter.texture_size, parameter.footprint, parameter.credit == "background"
                 key = (*options, not moves)
                 make = lambda: TexelCredit(device, *options, not moves, num_pairs, loss, scale)  # noqa: B023, E731
@@ -178,9 +192,8 @@ class MeshScene:
         for state in states:
             name, kind = state.parameter.name, state.parameter.credit
             macros = attribute_macros(name, state.parameter.components)
-            if kind in ("texel", "background"):
-                macros["CHANNELS"] = _CHANNELS[state.parameter.components]
-                parameters += shipped("texture_parameter.glsl", macros)
+            if state.parameter.is_texture:
+                parameters += _texture(state.parameter)
             elif kind in ("scene", "primitive"):
                 row = "gl_PrimitiveID" if kind == "primitive" else "0"
                 parameters += shipped("row_parameter.glsl", macros | {"ROW": row})
@@ -191,28 +204,26 @@ class MeshScene:
         self._mesh = device.draw([*attributes, call, *shipped("mesh.vert")], fragment, *defines)
         self._vertices = device.keep(device.gl.vertex_array(self._mesh.program, [], index_buffer=self._indices))
         self._attribute_names = list(components)
-        environment = [s.parameter.name for s in states if s.parameter.credit == "background"]
-        self._environment = environment[0] if environment else None
-        defines = ["ENVIRONMENT"] if environment else []
-        self._behind = device.draw(shipped("background.vert"), shipped("background.frag"), *defines)
+        environment = [s.parameter for s in states if s.parameter.credit == "background"]
+        lookup = _texture(environment[0]) if environment else []
+        defines = [f"ENVIRONMENT {environment[0].name}"] if environment else []
+        self._behind = device.draw(shipped("background.vert"), [*shipped("background.frag"), *lookup], *defines)
 
     def draw(self, frame: Frame) -> None:
         """Renders the pictures of a frame with its perturbed parameters."""
         buffers, uniforms = frame.buffers(), frame.uniforms()
-        textures: dict[str, moderngl.TextureArray | None] = {}
+        textures: dict[str, Texels] = {}
         for name in self._attribute_names:
             buffers[f"glr_{name}_block"], uniforms[f"glr_{name}_stride"] = self._attribute(name, frame)
         for name, state in self._states.items():
-            if state.layers is not None:
-                textures[f"glr_{name}"], uniforms[f"glr_{name}_stride"] = state.layers, int(frame.copies == 2)
+            if state.parameter.is_texture:
+                textures[f"glr_{name}"] = state.texels
+                uniforms |= state.lookup(f"glr_{name}")
             elif state.parameter.credit in ("scene", "primitive"):
                 buffers[f"glr_{name}_block"], uniforms[f"glr_{name}_stride"] = state.shown(frame)
         frame.atlas.begin()
         gl = self._device.gl
         gl.disable(moderngl.DEPTH_TEST | moderngl.BLEND | moderngl.CULL_FACE)
-        if self._environment is not None:
-            textures["environment_layers"] = self._states[self._environment].layers
-            uniforms["environment_stride"] = int(frame.copies == 2)
         self._behind.set(buffers, textures, background=self.background, **uniforms)
         self._behind.triangles(frame.slots)
         gl.enable(moderngl.DEPTH_TEST)
@@ -230,6 +241,24 @@ class MeshScene:
         buffers = self._refinement | {"Control": shown, "Refined": self._refined}
         self._device.compute("refine.comp").run(buffers, self.subdivision.num_vertices, pictures, **sizes)
         return self._refined, self.subdivision.num_vertices if frame.copies == 2 else 0
+
+
+def _texture(parameter: Parameter) -> list[Source]:
+    """texture_parameter.glsl for a parameter."""
+    storage = f"glr_{parameter.name}"
+    macros = {
+        "NAME": parameter.name,
+        "NAME_TEXEL": f"{storage}_texel",
+        "TYPE": _TYPES[parameter.components],
+        "CHANNELS": _CHANNELS[parameter.components],
+        "STORAGE": storage,
+        "EXTENT": f"{storage}_extent",
+        "KEY": f"{storage}_key",
+        "EPS": f"{storage}_eps",
+        "LINEAR": int(parameter.filter == "linear"),
+        "WRAPS": str(parameter.credit == "background").lower(),
+    }
+    return shipped("texture_parameter.glsl", macros)
 
 
 def attribute_macros(name: str, components: int) -> dict[str, object]:

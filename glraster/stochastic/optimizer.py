@@ -1,5 +1,6 @@
 """The optimizer: perturb, render both signs, credit, step; all of it in OpenGL."""
 
+import math
 import time
 import weakref
 from collections.abc import Mapping, Sequence
@@ -14,10 +15,13 @@ from .atlas import Atlas
 from .checkpoint import load_state, save_state
 from .device import Device
 from .frame import Frame
+from .mesh_scene import MeshScene
 from .parameters import Parameter
 from .programs import own, shipped
+from .splat_scene import SplatScene
 from .state import ParameterState
 from .views import PAIR, Views, chosen_views, pack_cameras
+from .volume_scene import VolumeScene
 
 __all__ = ["StochasticOptimizer"]
 
@@ -44,15 +48,17 @@ class StochasticOptimizer:
         seed: of signs and order of views. The same seed gives the same bits.
         jitter: moves the pictures of each pair by up to half this many pixels.
         scale: of the fixed point in which differences are added, a power of two; None: 2^16 where many pixels share a
-            sum, 2^22 for texels. Larger is finer, smaller can add up more.
-        precision: 'half' or 'single', of colours and textures.
+            sum, 2^22 for texels. Larger is finer, smaller can add up more. Floats have none.
+        sums: 'fixed', in which the same seed gives the same bits; or 'float', for which the driver needs
+            GL_NV_shader_atomic_float: no `scale`, and the last bits of sums depend on the order of additions.
+        precision: 'half' or 'single', of pictures.
         check_every: after so many steps it is read back whether all went well.
 
     Attributes:
         steps: how many steps were taken.
 
     Raises:
-        OpenGLError: no usable OpenGL on this machine.
+        OpenGLError: no usable OpenGL on this machine, or none that has what `sums` needs.
         RuntimeError: the driver rejects a shader; with file and line.
         TypeError, ValueError: an argument is not as above, or larger than the driver allows.
     """
@@ -61,7 +67,7 @@ class StochasticOptimizer:
         self,
         ctx: HeadlessContext | None,
         params: Sequence[Parameter],
-        render,
+        render: MeshScene | SplatScene | VolumeScene,
         *,
         loss: str | Path = "l2",
         views: int = 8,
@@ -69,11 +75,16 @@ class StochasticOptimizer:
         seed: int = 0,
         jitter: float = 0.0,
         scale: float | None = None,
+        sums: str = "fixed",
         precision: str = "half",
         check_every: int = 16,
     ):
         self.parameters = list(params)
-        _check(self.parameters, views, pairs, precision, check_every)
+        _check(self.parameters, views, pairs, check_every)
+        _check_numbers(precision, sums, scale, seed, jitter)
+        if not isinstance(render, (MeshScene, SplatScene, VolumeScene)):
+            need = "a MeshScene, SplatScene or VolumeScene"
+            raise TypeError(f"StochasticOptimizer(): render must be {need}, got {type(render).__name__}")
         render.check(self.parameters)
         self.scene, self.seed, self.steps, self.jitter = render, seed, 0, float(jitter)
         self._groups = sorted({parameter.group for parameter in self.parameters})
@@ -81,7 +92,7 @@ class StochasticOptimizer:
         self._loss = shipped(_LOSSES[loss]) if loss in _LOSSES else [own(loss)]
         self._views: Views | None = None
         self._frames: dict[int, Frame] = {}
-        self._device = Device(ctx, precision)
+        self._device = Device(ctx, precision, sums)
         self._finalizer = weakref.finalize(self, self._device.close)
         try:
             with self._device:
@@ -210,7 +221,12 @@ class StochasticOptimizer:
         Args:
             cameras: [N, 4, 4].
             size: (height, width).
+
+        Raises:
+            TypeError, ValueError: they are not that, or larger than the driver allows.
         """
+        if len(size) != 2 or min(size) < 1:
+            raise ValueError(f"StochasticOptimizer.render(): size must be (height, width) above zero, got {size}")
         packed = pack_cameras(cameras)
         with self._device:
             buffer = self._device.buffer(packed)
@@ -337,7 +353,7 @@ class _Clock:
             self._before = now
 
 
-def _check(parameters: list, views: int, pairs: int, precision: str, check_every: int) -> None:
+def _check(parameters: list, views: int, pairs: int, check_every: int) -> None:
     op = "StochasticOptimizer(): "
     names = [p.name if isinstance(p, Parameter) else None for p in parameters]
     if not parameters or None in names or len(set(names)) != len(names):
@@ -345,8 +361,20 @@ def _check(parameters: list, views: int, pairs: int, precision: str, check_every
     for name, value in (("views", views), ("pairs", pairs), ("check_every", check_every)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{op}{name} must be an integer of at least 1, got {value!r}")
+
+
+def _check_numbers(precision: str, sums: str, scale: float | None, seed: int, jitter: float) -> None:
+    op = "StochasticOptimizer(): "
     if precision not in ("half", "single"):
         raise ValueError(f"{op}precision must be 'half' or 'single', got {precision!r}")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise ValueError(f"{op}seed must be an integer from 0 to 2^63 - 1, got {seed!r}")
+    if not 0 <= jitter < math.inf:
+        raise ValueError(f"{op}jitter must be at least 0 and finite, got {jitter!r}")
+    if sums not in ("fixed", "float"):
+        raise ValueError(f"{op}sums must be 'fixed' or 'float', got {sums!r}")
+    if scale is not None and (sums == "float" or not 0 < scale < math.inf):
+        raise ValueError(f"{op}scale must be a number above zero, and None for sums='float', got {scale!r}")
 
 
 def _like(target, values: np.ndarray):

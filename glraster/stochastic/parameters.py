@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["CREDITS", "Parameter", "to_array"]
+__all__ = ["CREDITS", "Parameter", "check_name", "to_array"]
 
 # What contributed to a pixel, and the shape of the parameter's value.
 CREDITS = {
@@ -65,8 +65,7 @@ class Parameter:
     group: int = 0
 
     def __post_init__(self):
-        if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z]\w*", self.name) or "glr_" in self.name:
-            raise ValueError(f"Parameter(): name must be an identifier of GLSL, got {self.name!r}")
+        check_name("Parameter(): name", self.name)
         if self.credit not in CREDITS:
             raise ValueError(
                 f"Parameter(): credit of {self.name!r} must be one of {list(CREDITS)}, got {self.credit!r}"
@@ -114,6 +113,10 @@ class Parameter:
         return in_pixels, float(eps)
 
     @property
+    def is_texture(self) -> bool:
+        return self.credit in ("texel", "background")
+
+    @property
     def components(self) -> int:
         return self.value.shape[-1]
 
@@ -126,6 +129,12 @@ class Parameter:
     def texture_size(self) -> tuple[int, int]:
         """Width and height of a texture."""
         return self.value.shape[1], self.value.shape[0]
+
+
+def check_name(what: str, name: object) -> None:
+    """Raises ValueError unless shaders can call something so."""
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) or "glr_" in name:
+        raise ValueError(f"{what} must be an identifier of GLSL, got {name!r}")
 
 
 def to_array(what: str, value: object, dtype=np.float32) -> np.ndarray:

@@ -37,15 +37,17 @@ def own(path: str | Path) -> Source:
     return str(path), Path(path).read_text()
 
 
-def compose(sources: Sequence[Source], defines: Sequence[str], names: list[str]) -> str:
+def compose(sources: Sequence[Source], defines: Sequence[str], names: list[str], extensions: Sequence[str] = ()) -> str:
     """One shader from several sources, which may have `#include "stochastic/FILE"` lines; a file is included once.
 
     Args:
         sources: the parts, in order.
         defines: macros to define before.
         names: the names of the files are appended; a file's place in this list is in the line numbers of its errors.
+        extensions: of GLSL that are required.
     """
-    lines, included = ["#version 430", *(f"#define {macro}" for macro in defines)], set()
+    required = [f"#extension {extension} : require" for extension in extensions]
+    lines, included = ["#version 430", *required, *(f"#define {macro}" for macro in defines)], set()
 
     def append(name: str, text: str) -> None:
         first = len(names) * _LINES

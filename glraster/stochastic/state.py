@@ -18,8 +18,6 @@ __all__ = ["ParameterState", "pcg"]
 
 EDGE_PART = 0.25  # no perturbation of a vertex is larger than this part of its shortest edge
 _LARGEST = 3e38  # a float32 for infinity
-_TEXTURES = ("texel", "background")
-_FILTERS = {"nearest": moderngl.NEAREST, "linear": moderngl.LINEAR}
 
 
 def pcg(value: int) -> int:
@@ -42,8 +40,8 @@ class ParameterState:
     Attributes:
         credit: what its gradients come from, once `use` has said so.
         values: buffer [rows, components].
-        perturbed: buffer [2 pairs, rows, components]; None for textures.
-        layers: texture array with a layer for each picture; None for others.
+        perturbed: buffer [2 pairs, rows, components]; None for textures, which are perturbed where they are read.
+        texels: `values` as texels.
     """
 
     def __init__(
@@ -63,19 +61,24 @@ class ParameterState:
         self.counts = device.buffer(4 * rows)
         self.gradients: moderngl.Buffer | None = None
         self.perturbed: moderngl.Buffer | None = None
-        self.layers: moderngl.TextureArray | None = None
+        self.texels = device.texels(self.values, C)
+        self._old = {
+            "old_values": self.texels,
+            "old_moments": device.texels(self.moments, C),
+            "old_counts": device.texels(self.counts, kind="i4"),
+        }
+        self._lookup: tuple[int, float] = 0, 0.0
+        groups = -(-rows // 64)
+        self._threads = 64 * min(groups, 32768), -(-groups // 32768)  # for a thread per row
         self._defines = (f"SIZE {C}", *(("PIXELS",) if parameter.in_pixels else ()))
-        if parameter.credit in _TEXTURES:
-            self.layers = device.layers(parameter.texture_size, 2 * num_pairs, what=f"the perturbed copies of {what}")
-            self.layers.filter = (_FILTERS[parameter.filter],) * 2
-            self.layers.repeat_x = parameter.credit == "background"
-        else:
+        if not parameter.is_texture:
             self.perturbed = device.buffer(8 * num_pairs * rows * C, f"the perturbed copies of {what}")
         self._caps = device.buffer(np.full(rows, 1e30, np.float32)) if parameter.in_pixels else None
         self._smoothing: Smoothing | None = None
         if parameter.smoothness > 0:
             self._smoothing = Smoothing(device, cast(Neighbours, neighbours), parameter.smoothness, rows, C)
             self._largest, self._step = device.buffer(16), device.buffer(4 * rows * C)
+            self._step_texels = device.texels(self._step, C)
 
     def _perturbation(self, frame: Frame, seed: int) -> tuple[dict, dict]:
         """Buffers and uniforms of perturbation.glsl."""
@@ -86,7 +89,7 @@ class ParameterState:
         return buffers, frame.uniforms() | {"key": key, "eps": self.parameter.eps, "rows": self.parameter.rows}
 
     def perturb(self, frame: Frame, seed: int, active: bool = True) -> None:
-        """Fills `perturbed` or `layers` for a frame; plain pictures get the values as they are, in layer 0.
+        """Fills `perturbed` for a frame, or says how textures are read; plain pictures show the values as they are.
 
         Args:
             active: False: with the values as they are.
@@ -97,11 +100,8 @@ class ParameterState:
             self.device.compute("shortest_edges.comp").run(buffers, parameter.rows, rows=parameter.rows, part=EDGE_PART)
         buffers, uniforms = self._perturbation(frame, seed)
         uniforms["eps"] *= active
-        if self.layers is not None:
-            width, height = parameter.texture_size
-            self.layers.bind_to_image(0, read=False, write=True)
-            program = self.device.compute("perturb_texture.comp", *self._defines, f"FORMAT {self.device.image_format}")
-            program.run(buffers | {"Values": self.values}, width, height, texture_width=width, layers=0, **uniforms)
+        if parameter.is_texture:
+            self._lookup = uniforms["key"], uniforms["eps"] if frame.copies == 2 else 0.0
         elif frame.copies == 2:
             program = self.device.compute("perturb_rows.comp", *self._defines)
             buffers |= {"Values": self.values, "Perturbed": self.perturbed}
@@ -113,7 +113,13 @@ class ParameterState:
             return cast(moderngl.Buffer, self.perturbed), self.parameter.rows
         return self.values, 0
 
+    def lookup(self, name: str) -> dict:
+        """The uniforms of texture_parameter.glsl for the frame that was perturbed last, where it is called `name`."""
+        key, eps = self._lookup
+        return {f"{name}_extent": self.parameter.texture_size, f"{name}_key": key, f"{name}_eps": eps}
+
     def _gradient_inputs(self, frame: Frame, seed: int) -> tuple[dict, dict]:
+        """Buffers and uniforms of gradient.glsl; its sums are textures."""
         buffers, uniforms = self._perturbation(frame, seed)
         unit = 1 / (2 * self.credit.scale * frame.num_pairs)
         return buffers | self.credit.buffers, uniforms | self.credit.uniforms | {"unit": unit}
@@ -122,9 +128,11 @@ class ParameterState:
         """The gradient [rows, components] that was credited."""
         if self.gradients is None:
             self.gradients = self.device.buffer(4 * self.parameter.value.size)
+            self._gradient_texels = self.device.texels(self.gradients, self.parameter.components)
         buffers, uniforms = self._gradient_inputs(frame, seed)
         program = self.device.compute("gradient.comp", *self._defines, *self.credit.defines)
-        program.run(buffers | {"Gradients": self.gradients}, self.parameter.rows, **uniforms)
+        buffers["Gradients"] = self.gradients
+        program.run(buffers, *self._threads, textures=self.credit.sums, **uniforms)
         return self.gradients
 
     def update(self, frame: Frame, seed: int, count: int) -> None:
@@ -145,11 +153,11 @@ class ParameterState:
         buffers, uniforms = self._gradient_inputs(frame, seed)
         buffers |= {"Values": self.values, "Moments": self.moments, "Counts": self.counts}
         program = self.device.compute("adam.comp", *self._defines, *self.credit.defines)
-        groups = -(-parameter.rows // 64)
-        program.run(buffers, 64 * min(groups, 32768), -(-groups // 32768), **uniforms, **options)
+        program.run(buffers, *self._threads, textures=self._old | self.credit.sums, **uniforms, **options)
 
     def _smoothed_update(self, smoothing: Smoothing, frame: Frame, seed: int, count: int, options: dict) -> None:
-        gradients = smoothing.solve(self.gradient(frame, seed))
+        self.gradient(frame, seed)
+        gradients = smoothing.solve(self._gradient_texels)
         elements = self.parameter.value.size
         self.device.clear(self._largest)
         buffers = frame.buffers() | {
@@ -163,7 +171,7 @@ class ParameterState:
         options = options | {"elements": elements, "correction1": corrections[0], "correction2": corrections[1]}
         self.device.compute("uniform_moments.comp").run(buffers, elements, **options)
         self.device.compute("uniform_step.comp").run(buffers, elements, **options)
-        buffers["Steps"] = smoothing.solve(self._step)
+        buffers["Steps"] = smoothing.solve(self._step_texels)
         self.device.compute("apply_step.comp").run(buffers, elements, **options)
 
     def use(self, credit: Credit) -> None:

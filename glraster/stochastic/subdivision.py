@@ -1,5 +1,6 @@
-"""Subdivision surfaces after Loop, as a matrix from control vertices to those of the fine mesh."""
+"""Subdivision surfaces after Loop and after Catmull and Clark, as a matrix from control vertices to the fine mesh's."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,14 +13,14 @@ if TYPE_CHECKING:
 
     from .device import Device
 
-__all__ = ["Subdivision", "loop_subdivision"]
+__all__ = ["Subdivision", "catmull_clark_subdivision", "loop_subdivision"]
 
 
 class Subdivision:
     """A subdivided mesh: vertices = matrix @ control vertices.
 
     Attributes:
-        control: [K', 3], the triangles of the control mesh.
+        control: [F, 3 or 4], the triangles or quads of the control mesh.
         triangles: [T, 3], those of the fine mesh.
         matrix: sparse [V, K] (scipy, CSR); its rows sum to one. It subdivides other attributes of the vertices too.
     """
@@ -56,68 +57,164 @@ def loop_subdivision(triangles: object, levels: int = 1, num_controls: int | Non
 
     Source: Loop, "Smooth Subdivision Surfaces Based on Triangles" (1987).
     """
+    return _subdivided("loop_subdivision(): triangles", triangles, 3, levels, num_controls, _loop_level)
+
+
+def catmull_clark_subdivision(quads: object, levels: int = 1, num_controls: int | None = None) -> Subdivision:
+    """Subdivides a control mesh of quads by Catmull and Clark's rules: four quads for each, `levels` times.
+
+    Boundaries are the same cubic B-splines as Loop's. The fine quads are split into two triangles each.
+
+    Args:
+        quads: [F, 4] integers. An edge may have one or two quads.
+        levels: how often.
+        num_controls: control vertices; None: as many as the quads use.
+
+    Raises:
+        ValueError: an edge has more than two quads, or an argument is not as above.
+
+    Source: Catmull, Clark, "Recursively Generated B-Spline Surfaces on Arbitrary Topological Meshes" (1978).
+    """
+    surface = _subdivided("catmull_clark_subdivision(): quads", quads, 4, levels, num_controls, _catmull_clark_level)
+    surface.triangles = surface.triangles[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3)
+    return surface
+
+
+def _subdivided(
+    what: str, faces: object, corners: int, levels: int, num_controls: int | None, level: Callable
+) -> Subdivision:
+    """Subdivides `levels` times; `triangles` of the result are the fine faces [.., corners]."""
     import scipy.sparse
 
-    control = to_array("loop_subdivision(): triangles", triangles, np.int32)
-    if control.ndim != 2 or control.shape[1] != 3 or len(control) == 0 or control.min() < 0:
-        raise ValueError(f"loop_subdivision(): triangles must be [T, 3], not empty, got {list(control.shape)}")
+    control = to_array(what, faces, np.int32)
+    if control.ndim != 2 or control.shape[1] != corners or len(control) == 0 or control.min() < 0:
+        name = "T" if corners == 3 else "F"
+        raise ValueError(f"{what} must be [{name}, {corners}], not empty, got {list(control.shape)}")
     if isinstance(levels, bool) or not isinstance(levels, int) or not 1 <= levels <= 8:
-        raise ValueError(f"loop_subdivision(): levels must be 1 to 8, got {levels!r}")
-    current, count = control, num_controls or int(control.max()) + 1
+        raise ValueError(f"{what.partition(':')[0]}: levels must be 1 to 8, got {levels!r}")
+    used = int(control.max()) + 1
+    if num_controls is not None and num_controls < used:
+        raise ValueError(f"{what.partition(':')[0]}: num_controls must be at least {used}, got {num_controls!r}")
+    current, count = control, used if num_controls is None else num_controls
     matrix = scipy.sparse.identity(count, format="csr")
     for _ in range(levels):
-        step, current = _subdivided(current, count)
-        matrix, count = (step @ matrix).tocsr(), step.shape[0]
+        weights, current = level(_Edges(what, current, count))
+        matrix = (weights.matrix(count) @ matrix).tocsr()
+        count = matrix.shape[0]
     matrix.sort_indices()
     return Subdivision(control, current.astype(np.int32), matrix)
 
 
-def _subdivided(triangles: np.ndarray, count: int) -> "tuple[scipy.sparse.csr_matrix, np.ndarray]":
-    """The matrix of one level, [count + edges, count], and its triangles."""
-    import scipy.sparse
+class _Edges:
+    """The edges of a mesh.
 
-    corners = triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
-    opposite = triangles[:, [2, 0, 1]].ravel()
-    edges, edge_of, sides = np.unique(np.sort(corners, 1), axis=0, return_inverse=True, return_counts=True)
-    edge_of = edge_of.ravel()
-    if sides.max() > 2:
-        a, b = edges[sides.argmax()]
-        raise ValueError(f"loop_subdivision(): edge {a}-{b} has {sides.max()} triangles, and at most two are allowed")
-    border = sides == 1
-    on_border = np.zeros(count, bool)
-    on_border[edges[border].ravel()] = True
+    Attributes:
+        faces: [F, n].
+        count: how many vertices there are.
+        ends: [E, 2], each edge once.
+        of_face: [F, n], the edge from each corner to the next.
+        border: [E], whether it has one face only.
+        valence: [V], edges at each vertex.
+        on_border: [V].
+    """
 
-    rows, columns, weights = [], [], []
+    def __init__(self, what: str, faces: np.ndarray, count: int):
+        self.faces, self.count = faces, count
+        sides = np.stack([faces, np.roll(faces, -1, 1)], -1).reshape(-1, 2)
+        self.ends, of_face, uses = np.unique(np.sort(sides, 1), axis=0, return_inverse=True, return_counts=True)
+        self.of_face = of_face.reshape(faces.shape)
+        if uses.max() > 2:
+            a, b = self.ends[uses.argmax()]
+            op, _, kind = what.partition(" ")
+            raise ValueError(f"{op} edge {a}-{b} has {uses.max()} {kind}, and at most two are allowed")
+        self.border = uses == 1
+        self.valence = np.bincount(self.ends.ravel(), minlength=count)
+        self.on_border = np.zeros(count, bool)
+        self.on_border[self.ends[self.border].ravel()] = True
 
-    def add(row, column, weight) -> None:
-        rows.append(row)
-        columns.append(column)
-        weights.append(np.broadcast_to(weight, np.shape(row)))
+    def both_ways(self, chosen=slice(None)) -> tuple[np.ndarray, np.ndarray]:
+        """Start and end of the chosen edges, in both directions."""
+        starts, ends = np.concatenate([self.ends[chosen], self.ends[chosen][:, ::-1]]).T
+        return starts, ends
 
-    # New vertices, on the edges.
-    number = count + np.arange(len(edges))
+
+class _Weights:
+    """The entries of a sparse matrix; those of one place add up."""
+
+    def __init__(self):
+        self._rows, self._columns, self._values = [], [], []
+
+    def add(self, row: np.ndarray, column: np.ndarray, value) -> None:
+        self._rows.append(row)
+        self._columns.append(column)
+        self._values.append(np.broadcast_to(value, row.shape))
+
+    def add_border(self, edges: _Edges) -> None:
+        """The old vertices on the border: the cubic B-spline's rule; where borders meet otherwise, they stay."""
+        starts, ends = edges.both_ways(edges.border)
+        simple = np.bincount(starts, minlength=edges.count) == 2
+        self.add(starts, ends, np.where(simple, 1 / 8, 0)[starts])
+        vertices = np.flatnonzero(edges.on_border)
+        self.add(vertices, vertices, np.where(simple, 3 / 4, 1)[vertices])
+
+    def matrix(self, columns: int) -> "scipy.sparse.csr_matrix":
+        import scipy.sparse
+
+        rows = np.concatenate(self._rows)
+        places = rows, np.concatenate(self._columns)
+        matrix = scipy.sparse.csr_matrix((np.concatenate(self._values), places), (rows.max() + 1, columns))
+        matrix.eliminate_zeros()
+        return matrix
+
+
+def _loop_level(edges: _Edges) -> tuple[_Weights, np.ndarray]:
+    """One level: the weights of the old vertices and of one on each edge, and the triangles."""
+    weights, number = _Weights(), edges.count + np.arange(len(edges.ends))
     for end in (0, 1):
-        add(number, edges[:, end], np.where(border, 1 / 2, 3 / 8))
-    add(number[edge_of], opposite, np.where(border[edge_of], 0, 1 / 8))
-    # Old vertices.
-    starts, ends = np.concatenate([edges, edges[:, ::-1]]).T
-    valence = np.bincount(starts, minlength=count)
-    n = np.maximum(valence, 1)
+        weights.add(number, edges.ends[:, end], np.where(edges.border, 1 / 2, 3 / 8))
+    opposite = np.roll(edges.faces, 1, 1)
+    weights.add(
+        number[edges.of_face].ravel(), opposite.ravel(), np.where(edges.border, 0, 1 / 8)[edges.of_face].ravel()
+    )
+    weights.add_border(edges)
+    n = np.maximum(edges.valence, 1)
     beta = (5 / 8 - (3 / 8 + np.cos(2 * np.pi / n) / 4) ** 2) / n
-    inside = np.where(on_border | (valence == 0), 0, beta)
-    add(starts, ends, inside[starts])
-    border_starts, border_ends = np.concatenate([edges[border], edges[border][:, ::-1]]).T
-    border_valence = np.bincount(border_starts, minlength=count)
-    part = np.where(border_valence == 2, 1 / 8, 0)  # where borders meet otherwise, the vertex stays
-    add(border_starts, border_ends, part[border_starts])
-    own = np.where(on_border, np.where(border_valence == 2, 3 / 4, 1), 1 - valence * inside)
-    add(np.arange(count), np.arange(count), own)
-
-    shape = (count + len(edges), count)
-    entries = np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns))
-    matrix = scipy.sparse.csr_matrix(entries, shape)
-    matrix.eliminate_zeros()
-    ab, bc, ca = (count + edge_of).reshape(-1, 3).T
-    a, b, c = triangles.T
+    beta = np.where(edges.on_border | (edges.valence == 0), 0, beta)
+    starts, ends = edges.both_ways()
+    weights.add(starts, ends, beta[starts])
+    inside = np.flatnonzero(~edges.on_border)
+    weights.add(inside, inside, (1 - edges.valence * beta)[inside])
+    a, b, c = edges.faces.T
+    ab, bc, ca = number[edges.of_face].T
     finer = [(a, ab, ca), (b, bc, ab), (c, ca, bc), (ab, bc, ca)]
-    return matrix, np.concatenate([np.stack(corner, 1) for corner in finer])
+    return weights, np.concatenate([np.stack(corners, 1) for corners in finer])
+
+
+def _catmull_clark_level(edges: _Edges) -> tuple[_Weights, np.ndarray]:
+    """One level: the weights of the old vertices, of one on each edge and of one in each face, and the quads."""
+    weights, faces = _Weights(), edges.faces
+    on_edge = edges.count + np.arange(len(edges.ends))
+    in_face = edges.count + len(edges.ends) + np.arange(len(faces))
+    for corner in range(4):
+        weights.add(in_face, faces[:, corner], 1 / 4)
+    # On edges: the mean of its ends and of the centres of its two faces.
+    for end in (0, 1):
+        weights.add(on_edge, edges.ends[:, end], np.where(edges.border, 1 / 2, 1 / 4))
+    part = np.where(edges.border, 0, 1 / 16)[edges.of_face]
+    for corner in range(4):
+        weights.add(on_edge[edges.of_face].ravel(), np.repeat(faces[:, corner], 4), part.ravel())
+    # Old vertices: (mean of the faces' centres + 2 x mean of the edges' middles + (n - 3) x itself) / n.
+    weights.add_border(edges)
+    n = np.maximum(edges.valence, 1)
+    for corner in range(4):
+        inside = ~edges.on_border[faces]
+        of_face = np.where(inside, 1 / (4 * n[faces] ** 2), 0)
+        weights.add(faces.ravel(), np.repeat(faces[:, corner], 4), of_face.ravel())
+    starts, ends = edges.both_ways()
+    weights.add(starts, ends, np.where(edges.on_border, 0, 1 / n**2)[starts])
+    inside = np.flatnonzero(~edges.on_border)
+    weights.add(inside, inside, np.where(edges.valence > 0, (n - 2) / n, 1)[inside])
+    ab, bc, cd, da = on_edge[edges.of_face].T
+    a, b, c, d = faces.T
+    finer = [(a, ab, in_face, da), (b, bc, in_face, ab), (c, cd, in_face, bc), (d, da, in_face, cd)]
+    return weights, np.concatenate([np.stack(corners, 1) for corners in finer])

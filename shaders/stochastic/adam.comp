@@ -7,9 +7,12 @@ layout(local_size_x = 64) in;
 #include "stochastic/gradient.glsl"
 #include "stochastic/status.glsl"
 
-layout(std430) buffer Values { float values[]; };     // [rows, SIZE]
-layout(std430) buffer Moments { float moments[]; };   // [rows, SIZE, 2]
-layout(std430) buffer Counts { int counts[]; };       // [rows]
+// Each is read as texels, which is faster, and written as a block.
+uniform samplerBuffer old_values, old_moments;
+uniform isamplerBuffer old_counts;
+layout(std430) writeonly buffer Values { float values[]; };     // [rows, SIZE]
+layout(std430) writeonly buffer Moments { float moments[]; };   // [2, rows, SIZE]
+layout(std430) writeonly buffer Counts { int counts[]; };       // [rows]
 uniform float rate, beta1, beta2, low, high;
 
 void main() {
@@ -17,16 +20,16 @@ void main() {
     if (row >= rows || failures != 0u) return;
     float found[SIZE];
     if (!gradient(row, found)) return;
-    int count = counts[row] + 1;
+    int count = texelFetch(old_counts, row).x + 1;
     counts[row] = count;
     float correction1 = 1.0 / (1.0 - pow(beta1, float(count))), correction2 = 1.0 / (1.0 - pow(beta2, float(count)));
+    vec4 value = texelFetch(old_values, row);
+    vec4 first = texelFetch(old_moments, row), second = texelFetch(old_moments, rows + row);
     for (int c = 0; c < SIZE; c++) {
         int at = row * SIZE + c;
-        float first = mix(found[c], moments[2 * at], beta1);
-        float second = mix(found[c] * found[c], moments[2 * at + 1], beta2);
-        moments[2 * at] = first;
-        moments[2 * at + 1] = second;
-        float change = rate * first * correction1 / (sqrt(second * correction2) + 1e-7);
-        values[at] = clamp(values[at] - change, low, high);
+        float m = mix(found[c], first[c], beta1), v = mix(found[c] * found[c], second[c], beta2);
+        moments[at] = m;
+        moments[rows * SIZE + at] = v;
+        values[at] = clamp(value[c] - rate * m * correction1 / (sqrt(v * correction2) + 1e-7), low, high);
     }
 }

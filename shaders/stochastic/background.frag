@@ -10,9 +10,9 @@ layout(location = 1) out uint id;
 layout(location = 2) out vec2 uv;
 
 #ifdef ENVIRONMENT
-uniform sampler2DArray environment_layers;
-uniform int environment_stride;
 uniform vec2 pixel_size;
+
+vec3 ENVIRONMENT(vec2 uv);
 
 const float PI = 3.14159265358979;
 
@@ -23,7 +23,7 @@ void main() {
     vec4 far = views[pair.view].from_clip * vec4(at, 1.0, 1.0);
     vec3 direction = normalize(far.xyz / far.w - near.xyz / near.w);
     uv = vec2(atan(direction.x, direction.z) / (2.0 * PI) + 0.5, asin(clamp(direction.y, -1.0, 1.0)) / PI + 0.5);
-    color = vec4(textureLod(environment_layers, vec3(uv, float(glr_slot * environment_stride)), 0.0).rgb, 0.0);
+    color = vec4(ENVIRONMENT(uv), 0.0);
     id = 0xffffffffu;
 }
 #else

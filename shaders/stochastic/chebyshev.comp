@@ -4,24 +4,22 @@
 
 layout(local_size_x = 64) in;
 
-layout(std430) readonly buffer NeighbourStarts { int neighbour_starts[]; };  // [rows + 1]
-layout(std430) readonly buffer Neighbours { int neighbours[]; };
-layout(std430) readonly buffer Right { float right[]; };      // b [rows, SIZE]
-layout(std430) readonly buffer Current { float current[]; };
-layout(std430) buffer Before { float before[]; };             // becomes the next
+uniform isamplerBuffer neighbour_starts;  // [rows + 1]
+uniform isamplerBuffer neighbours;
+uniform samplerBuffer right;              // b [rows, SIZE]
+uniform samplerBuffer current;
+uniform samplerBuffer before;
+layout(std430) writeonly buffer Next { float next[]; };  // the same as `before`
 uniform int rows;
 uniform float lambda, relaxation, inverse_middle;
 
 void main() {
     int row = int(gl_GlobalInvocationID.x);
     if (row >= rows) return;
-    int start = neighbour_starts[row], end = neighbour_starts[row + 1];
-    float degree = float(end - start);
-    for (int c = 0; c < SIZE; c++) {
-        int at = row * SIZE + c;
-        float value = current[at], sum = 0.0;
-        for (int i = start; i < end; i++) sum += current[neighbours[i] * SIZE + c];
-        float residual = right[at] - (value + lambda * (degree * value - sum));
-        before[at] += relaxation * (value + inverse_middle * residual - before[at]);
-    }
+    int start = texelFetch(neighbour_starts, row).x, end = texelFetch(neighbour_starts, row + 1).x;
+    vec4 value = texelFetch(current, row), old = texelFetch(before, row), sum = vec4(0.0);
+    for (int i = start; i < end; i++) sum += texelFetch(current, texelFetch(neighbours, i).x);
+    vec4 residual = texelFetch(right, row) - (value + lambda * (float(end - start) * value - sum));
+    vec4 result = old + relaxation * (value + inverse_middle * residual - old);
+    for (int c = 0; c < SIZE; c++) next[row * SIZE + c] = result[c];
 }

@@ -5,7 +5,7 @@
 #include "stochastic/difference.glsl"
 
 uniform usampler2D ids;
-layout(std430) coherent buffer Agreed { int agreed[]; };              // [pairs, primitives]
+layout(std430) coherent buffer Agreed { SUM agreed[]; };              // [pairs, primitives]
 layout(std430) readonly buffer RowStarts { int row_starts[]; };       // [primitives + 1], into rows_of
 layout(std430) readonly buffer RowsOf { int rows_of[]; };             // the rows of each primitive
 uniform int primitives;
@@ -17,8 +17,8 @@ void main() {
     ivec2 pixel = ivec2(gl_FragCoord.xy);
     uint plus = texelFetch(ids, plus_corner + pixel, 0).x, minus = texelFetch(ids, minus_corner + pixel, 0).x;
     if (plus == NONE && minus == NONE) return;
-    int value = difference();
-    if (value == 0) return;
+    SUM value = difference();
+    if (value == SUM(0)) return;
     if (plus == minus) {
         int index = pair * primitives + int(plus);
         check_sum(atomicAdd(agreed[index], value), value);

@@ -5,7 +5,7 @@
 #include "stochastic/difference.glsl"
 
 uniform usampler2D ids;
-layout(std430) coherent buffer Agreed { int agreed[]; };  // [pairs, BINS]
+layout(std430) coherent buffer Agreed { SUM agreed[]; };  // [pairs, BINS]
 
 const uint NONE = 0xffffffffu;
 
@@ -13,8 +13,8 @@ void main() {
     ivec2 pixel = ivec2(gl_FragCoord.xy);
     uint plus = texelFetch(ids, plus_corner + pixel, 0).x, minus = texelFetch(ids, minus_corner + pixel, 0).x;
     if (plus == NONE && minus == NONE) return;
-    int value = difference();
-    if (value == 0) return;
+    SUM value = difference();
+    if (value == SUM(0)) return;
     int index = pair * BINS + ((pixel.x & 7) | (pixel.y & 7) << 3);
     check_sum(atomicAdd(agreed[index], value), value);
 }

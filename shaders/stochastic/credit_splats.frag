@@ -13,6 +13,6 @@ uniform int rows;
 void main() {
     if (!inside(conic, offset)) return;
     if (is_minus == 1 && inside(other_conic, other_offset)) return;  // the other sign has it
-    int value = difference();
-    if (value != 0) add(pair * rows + row, value);
+    SUM value = difference();
+    if (value != SUM(0)) add(pair * rows + row, value);
 }

@@ -8,8 +8,8 @@ uniform int rows;
 uniform vec2 pixel_size;
 
 void main() {
-    int value = difference();
-    if (value == 0) return;
+    SUM value = difference();
+    if (value == SUM(0)) return;
     March march;
     if (!begin(view, gl_FragCoord.xy * pixel_size - 1.0 - pairs[pair].jitter * pixel_size, march)) return;
     int most = voxels.x + voxels.y + voxels.z;

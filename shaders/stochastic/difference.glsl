@@ -1,6 +1,6 @@
 // What a pixel's loss differs by between the two pictures of a pair.
 
-#include "stochastic/fixed_point.glsl"
+#include "stochastic/sums.glsl"
 
 flat in int pair;
 flat in ivec2 plus_corner, minus_corner;
@@ -16,6 +16,6 @@ float loss_at(ivec2 corner) {
     return pixel_loss(texelFetch(color, corner + pixel, 0) * channels, target);
 }
 
-int difference() {
-    return to_fixed(loss_at(plus_corner) - loss_at(minus_corner));
+SUM difference() {
+    return to_sum(loss_at(plus_corner) - loss_at(minus_corner));
 }

@@ -1,17 +1,18 @@
 // A row's gradient from the sums that were credited to it.
 
 #include "stochastic/perturbation.glsl"
+#include "stochastic/sum_type.glsl"
 
-layout(std430) readonly buffer Sums { int sums[]; };  // [pairs, rows]
+uniform SUM_SAMPLER sums;  // [pairs, rows]
 #ifdef PRIMITIVES
-layout(std430) readonly buffer Agreed { int agreed[]; };                        // [pairs, primitives]
-layout(std430) readonly buffer PrimitiveStarts { int primitive_starts[]; };     // [rows + 1], into primitives_of
-layout(std430) readonly buffer PrimitivesOf { int primitives_of[]; };           // the primitives of each row
+uniform SUM_SAMPLER agreed;                                                  // [pairs, primitives]
+layout(std430) readonly buffer PrimitiveStarts { int primitive_starts[]; };  // [rows + 1], into primitives_of
+layout(std430) readonly buffer PrimitivesOf { int primitives_of[]; };        // the primitives of each row
 uniform int primitives;
 #endif
 uniform int rows;
 uniform int num_pairs;
-uniform float unit;  // 1 / (2 x scale of the fixed point x number of pairs)
+uniform float unit;  // 1 / (2 x scale of the sums x number of pairs)
 
 // Returns whether anything was credited.
 bool gradient(int row, out float result[SIZE]) {
@@ -22,9 +23,9 @@ bool gradient(int row, out float result[SIZE]) {
     int start = primitive_starts[row], end = primitive_starts[row + 1];
 #endif
     for (int pair = 0; pair < num_pairs; pair++) {
-        float sum = float(sums[pair * rows + row]);
+        float sum = float(texelFetch(sums, pair * rows + row).x);
 #ifdef PRIMITIVES
-        for (int i = start; i < end; i++) sum += float(agreed[pair * primitives + primitives_of[i]]);
+        for (int i = start; i < end; i++) sum += float(texelFetch(agreed, pair * primitives + primitives_of[i]).x);
 #endif
         if (sum == 0.0) continue;
         credited = true;

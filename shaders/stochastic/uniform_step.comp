@@ -3,7 +3,7 @@
 
 layout(local_size_x = 64) in;
 
-layout(std430) readonly buffer Moments { float moments[]; };  // [elements, 2]
+layout(std430) readonly buffer Moments { float moments[]; };  // [2, elements]
 layout(std430) readonly buffer Largest { uint largest; };
 layout(std430) writeonly buffer Steps { float steps[]; };
 uniform int elements;
@@ -12,5 +12,5 @@ uniform float correction1, correction2;
 void main() {
     int at = int(gl_GlobalInvocationID.x);
     if (at >= elements) return;
-    steps[at] = moments[2 * at] * correction1 / (sqrt(uintBitsToFloat(largest) * correction2) + 1e-7);
+    steps[at] = moments[at] * correction1 / (sqrt(uintBitsToFloat(largest) * correction2) + 1e-7);
 }
