@@ -4,12 +4,13 @@ from typing import Any
 
 import torch
 
+from glraster.cuda_kernels.host import release_scratch
 from glraster.cuda_kernels.launcher import KernelFile, new_output, runs_on_gpu
 from glraster.cuda_kernels.upload import to_device
 
 from .scene import CULL_SIGN, Scene, Visibility
 
-__all__ = ["find_visible"]
+__all__ = ["find_visible", "release_scratch"]
 
 KERNELS = KernelFile("rasterize")
 # On a GPU. Lists have room for so many triangles; what does not fit is drawn too, but slowly.

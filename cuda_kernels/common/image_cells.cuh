@@ -35,7 +35,7 @@ static void snap_vertices(const RasterizeParams<T>& p, int64_t first, int64_t co
 #pragma omp parallel for schedule(dynamic, 4)
   for (int64_t b = 0; b < (count + block - 1) / block; ++b) {
     const int64_t end = min(count, (b + 1) * block);
-    for (int64_t i = b * block; i < end; ++i) snapped[i] = snap_vertex(g, p.pos + (first + i) * 4);  // vectorized
+    for (int64_t i = b * block; i < end; ++i) snapped[i] = snap_vertex(g, p.pos + (first + i) * 4);
   }
 }
 
