@@ -49,7 +49,13 @@ def find_visible(
         **{"pos": scene.pos, "tri": scene.tri, "item_start": item_start, "first_triangle": first_triangle},
         **{"previous": None if behind is None else behind.ids, "keys" if keys else "ids": found},
         **{"N": N, "H": H, "W": W, "V": scene.pos.shape[-2], "num_triangles": scene.tri.shape[0]},
-        **{"num_items": num_items, "most_left": 0, "most_records": 0, "pos_stride": scene.pos_stride, "cull": CULL_SIGN[scene.cull]},
+        **{
+            "num_items": num_items,
+            "most_left": 0,
+            "most_records": 0,
+            "pos_stride": scene.pos_stride,
+            "cull": CULL_SIGN[scene.cull],
+        },
         **{"guard_x": _guard(W, H), "guard_y": _guard(H, W), "pixel_x": 1 / W, "pixel_y": 1 / H},
     }
     if by_cells:

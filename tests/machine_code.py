@@ -5,7 +5,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Loop", "cuda_kernels", "double_rate", "host_functions", "loops"]
+__all__ = ["Loop", "cuda_kernels", "double_rate", "host_functions", "instructions_of", "loops"]
 
 # What runs at the rate of double precision, on GeForce cards a sixty-fourth of single precision's.
 _DOUBLE_RATE = re.compile(r"D(ADD|MUL|FMA|SETP|MNMX)|F2F|I2F\S*F64|F2I\S*F64|MUFU\.\w*64H?")
@@ -63,11 +63,17 @@ def loops(listing: str) -> list[Loop]:
     return [Loop(tuple(names[begin:end])) for begin, end in inner]
 
 
-def host_functions(library: Path) -> dict[str, list[str]]:
-    """The instructions of every function in a host library, with their operands, by the function's demangled name."""
-    command = ["objdump", "--disassemble", "--demangle", "--no-show-raw-insn", str(library)]
-    listing = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+def host_functions(library: Path, pattern: str) -> dict[str, list[str]]:
+    """The instructions, with their operands, of the functions of a host library whose demangled names match."""
+    symbols = subprocess.run(
+        ["nm", "--demangle", "--print-size", str(library)], check=True, capture_output=True, text=True
+    )
     functions: dict[str, list[str]] = {}
-    for head, body in re.findall(r"^[0-9a-f]+ <(.+)>:\n((?:.+\n)*)", listing, re.MULTILINE):
-        functions[head] = re.findall(r"^ +[0-9a-f]+:\t(.*)$", body, re.MULTILINE)
+    for start, size, name in re.findall(r"^([0-9a-f]+) ([0-9a-f]+) [tT] (.+)$", symbols.stdout, re.MULTILINE):
+        if not re.search(pattern, name) or ".cold" in name:
+            continue
+        place = [f"--start-address=0x{start}", f"--stop-address={int(start, 16) + int(size, 16):#x}"]
+        command = ["objdump", "--disassemble", "--no-show-raw-insn", *place, str(library)]
+        listing = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        functions[name] = re.findall(r"^ +[0-9a-f]+:\t(.*)$", listing, re.MULTILINE)
     return functions
