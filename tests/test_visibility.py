@@ -116,6 +116,14 @@ def test_calls_at_the_same_time_and_memory_given_back():
     assert all(torch.equal(ids, expected[n % 4]) for n, ids in enumerate(found))
 
 
+def test_closed_contexts_give_nothing_back():
+    context = glraster.SoftwareRasterizer("cpu")
+    context.shrink()
+    context.close()
+    with pytest.raises(RuntimeError, match="this SoftwareRasterizer is closed"):
+        context.shrink()
+
+
 def test_depth_in_fixed_point_by_hand():
     """A plane z/w = x/2 over 8 x 1 pixels, in keys: 32 bits of depth, rounded down, above the id."""
     pos = torch.tensor([[[-1.0, -1, -0.5, 1], [3, -1, 1.5, 1], [-1, 3, -0.5, 1]]])

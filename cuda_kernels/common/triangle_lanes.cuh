@@ -76,7 +76,8 @@ GLR_STEP void set_up_depths(const LaneCorners<T>& in, const ScreenGrid& g, int64
     out->state[j] = unseen ? kUnseen : certain & fixed ? kWalked : kNeedsPrecision;
     out->plane_at[j] = fixed ? first * kFixedScale : 0., out->plane_x[j] = fixed ? plane.x * kFixedScale : 0.;
     out->plane_y[j] = fixed ? plane.y * kFixedScale : 0.;
-    out->nearest[j] = depth_bits(max(limits.nearest, -1.)), out->farthest[j] = depth_bits(min(limits.farthest, 1.));
+    out->nearest[j] = depth_bits(min(max(limits.nearest, -1.), 1.));
+    out->farthest[j] = depth_bits(min(max(limits.farthest, -1.), 1.));
   }
 }
 
