@@ -48,6 +48,10 @@ struct ItemTarget {
 
 template <class T>
 GLR_FUNC ItemTarget item_target(const RasterizeParams<T>& p, int64_t item) {
+  if (!p.item_start && p.num_items <= INT32_MAX) {  // a division of 64 bits is a long call on a GPU
+    const uint32_t image = uint32_t(item) / uint32_t(p.num_triangles);
+    return {int64_t(image), int32_t(uint32_t(item) - image * uint32_t(p.num_triangles))};
+  }
   if (!p.item_start) return {item / p.num_triangles, int32_t(item % p.num_triangles)};
   int64_t low = 0, high = p.N - 1;  // the last image that starts at or before the item
   while (low < high) {
@@ -285,5 +289,7 @@ GLR_KERNEL rasterize_cells(const RasterizeParams<T>& p) {
   }
 }
 GLR_EXPORT(rasterize_cells, RasterizeParams)
+
+GLR_HOST_ENTRY void glr_release_scratch() { Scratch::release(); }
 
 #endif

@@ -183,6 +183,15 @@ class SoftwareRasterizer(RasterizeContext):
     def ids_dtype(self, peeling: bool) -> torch.dtype:
         return torch.int64 if peeling or self.device.type != "cpu" else torch.int32
 
+    def shrink(self) -> None:
+        """Gives back the memory, 128 MiB at most, that this process keeps for the calls to come on a CPU.
+
+        Raises:
+            RuntimeError: the context is closed.
+        """
+        self._check_open()
+        software.release_scratch()
+
 
 class OpenGLRasterizer(RasterizeContext):
     """Rasterizes with a GLSL pass in a headless EGL context.

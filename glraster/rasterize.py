@@ -68,6 +68,7 @@ def rasterize(
         TypeError: wrong type or dtype.
         ValueError: wrong shape, device, resolution, range or mode; with `validate`, the first offending triangle.
         RuntimeError: the context is closed, or reserved by a depth peeler.
+        MemoryError: a `SoftwareRasterizer` on a CPU finds no memory for its lists of triangles.
 
     Source: homogeneous rasterization (Olano and Greer 1997).
     """

@@ -4,12 +4,13 @@ from typing import Any
 
 import torch
 
+from glraster.cuda_kernels.host import release_scratch
 from glraster.cuda_kernels.launcher import KernelFile, new_output, runs_on_gpu
 from glraster.cuda_kernels.upload import to_device
 
 from .scene import CULL_SIGN, Scene, Visibility
 
-__all__ = ["find_visible"]
+__all__ = ["find_visible", "release_scratch"]
 
 KERNELS = KernelFile("rasterize")
 # On a GPU. Lists have room for so many triangles; what does not fit is drawn too, but slowly.
@@ -48,7 +49,13 @@ def find_visible(
         **{"pos": scene.pos, "tri": scene.tri, "item_start": item_start, "first_triangle": first_triangle},
         **{"previous": None if behind is None else behind.ids, "keys" if keys else "ids": found},
         **{"N": N, "H": H, "W": W, "V": scene.pos.shape[-2], "num_triangles": scene.tri.shape[0]},
-        **{"num_items": num_items, "most_left": 0, "most_records": 0, "pos_stride": scene.pos_stride, "cull": CULL_SIGN[scene.cull]},
+        **{
+            "num_items": num_items,
+            "most_left": 0,
+            "most_records": 0,
+            "pos_stride": scene.pos_stride,
+            "cull": CULL_SIGN[scene.cull],
+        },
         **{"guard_x": _guard(W, H), "guard_y": _guard(H, W), "pixel_x": 1 / W, "pixel_y": 1 / H},
     }
     if by_cells:

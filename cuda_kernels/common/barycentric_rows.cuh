@@ -86,12 +86,10 @@ GLR_FUNC void write_run(const BarycentricRow<T>& row, const RowRun& run, const R
     transpose(values[0], values[1], values[2], values[3]);
     transpose(changes[0], changes[1], changes[2], changes[3]);
     const int32_t count = min(kNumberLanes, W - x);  // the next row may be another thread's
-    if (count == kNumberLanes) {
-      for (int j = 0; j < kNumberLanes; ++j) store_lanes(row.rast + (x + j) * 4, values[j]);
-      for (int j = 0; row.rast_db && j < kNumberLanes; ++j) store_lanes(row.rast_db + (x + j) * 4, changes[j]);
-    } else {
-      std::memcpy(row.rast + x * 4, values, count * sizeof(F));
-      if (row.rast_db) std::memcpy(row.rast_db + x * 4, changes, count * sizeof(F));
+    for (int j = 0; j < kNumberLanes; ++j) {
+      if (j >= count) continue;
+      store_lanes(row.rast + (x + j) * 4, values[j]);
+      if (row.rast_db) store_lanes(row.rast_db + (x + j) * 4, changes[j]);
     }
   }
 }

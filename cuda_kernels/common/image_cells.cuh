@@ -26,6 +26,8 @@ struct ImageGroup {
   std::vector<TriangleBin> bins;     // [images, chunks]
   std::vector<LargeTriangle> large;  // those that can be seen, by image and then from near to far
   std::vector<int64_t> large_start;  // [images + 1]
+  std::vector<int64_t> row_start;    // [images, rows of cells + 1] where in `row_items` each row's begin
+  std::vector<int32_t> row_items;    // indices from large_start on, in ascending order
 };
 
 template <class T>
@@ -35,7 +37,7 @@ static void snap_vertices(const RasterizeParams<T>& p, int64_t first, int64_t co
 #pragma omp parallel for schedule(dynamic, 4)
   for (int64_t b = 0; b < (count + block - 1) / block; ++b) {
     const int64_t end = min(count, (b + 1) * block);
-    for (int64_t i = b * block; i < end; ++i) snapped[i] = snap_vertex(g, p.pos + (first + i) * 4);  // vectorized
+    for (int64_t i = b * block; i < end; ++i) snapped[i] = snap_vertex(g, p.pos + (first + i) * 4);
   }
 }
 
@@ -82,18 +84,50 @@ static void prepare_large_ones(const RasterizeParams<T>& p, ImageGroup* group) {
   }
 }
 
+// Lists the large triangles of every row of cells.
+static void list_large_by_row(const CellGrid& cells, ImageGroup* group) {
+  const int64_t images = group->end - group->begin;
+  const auto for_each_row = [&](const LargeTriangle& t, auto visit) {
+    const int64_t last = (t.polygon.box.y1 - 1) / cells.height;
+    for (int64_t row = t.polygon.box.y0 / cells.height; row <= last; ++row) visit(row);
+  };
+  group->row_start.assign(images * (cells.rows + 1), 0);
+  int64_t sum = 0;
+  for (int64_t image = 0; image < images; ++image) {
+    int64_t* start = &group->row_start[image * (cells.rows + 1)];
+    for (int64_t i = group->large_start[image]; i < group->large_start[image + 1]; ++i)
+      for_each_row(group->large[i], [start](int64_t row) { ++start[row]; });
+    for (int32_t row = 0; row <= cells.rows; ++row) start[row] = sum += start[row];
+  }
+  group->row_items.resize(sum);
+  for (int64_t image = 0; image < images; ++image) {  // from the last one on, so that starts move to where rows begin
+    int64_t* start = &group->row_start[image * (cells.rows + 1)];
+    const int64_t first = group->large_start[image];
+    for (int64_t i = group->large_start[image + 1] - 1; i >= first; --i)
+      for_each_row(group->large[i], [&](int64_t row) { group->row_items[--start[row]] = int32_t(i - first); });
+  }
+}
+
+template <bool Peel>
+static void draw_large_ones(const DepthCell& cell, int64_t image, int32_t row, int32_t rows, const ImageGroup& group) {
+  const int64_t* start = &group.row_start[image * (rows + 1) + row];
+  const LargeTriangle* large = group.large.data() + group.large_start[image];
+  int32_t farthest = INT32_MAX;
+  for (int64_t i = start[0]; i < start[1]; ++i) {
+    const LargeTriangle& t = large[group.row_items[i]];
+    if (t.nearest > farthest) break;  // and so are all that follow
+    cover_large<Peel>(cell, t);
+    if ((i - start[0]) % 8 == 7) farthest = cell.farthest_of_all();
+  }
+}
+
 template <bool Peel, class T>
-static void draw_cell(const RasterizeParams<T>& p, const DepthCell& cell, int32_t index, const ImageGroup& group,
-                      const SnappedVertex* snapped) {
+static void draw_cell(const RasterizeParams<T>& p, const DepthCell& cell, const CellGrid& cells, int32_t index,
+                      const ImageGroup& group, const SnappedVertex* snapped) {
   const ScreenGrid g = grid_of(p);
   const int64_t image = cell.image - group.begin;
   const T* pos = p.pos + cell.image * p.pos_stride;
-  const int64_t first = group.large_start[image];
-  int32_t farthest = INT32_MAX;
-  for (int64_t i = first; i < group.large_start[image + 1] && group.large[i].nearest <= farthest; ++i) {
-    cover_large<Peel>(cell, group.large[i]);
-    if ((i - first) % 8 == 7) farthest = cell.farthest_of_all();
-  }
+  draw_large_ones<Peel>(cell, image, index / cells.columns, cells.rows, group);
   LaneCorners<T> corners = {};
   TriangleLanes lanes;
   int32_t count = 0;
@@ -157,9 +191,9 @@ static void draw_cells(const RasterizeParams<T>& p, const CellGrid& cells, const
     cell.clear();
     if (p.previous) {
       load_previous(p, cell, previous, previous + pixels);
-      draw_cell<true>(p, cell, index, group, snapped + image * V);
+      draw_cell<true>(p, cell, cells, index, group, snapped + image * V);
     } else {
-      draw_cell<false>(p, cell, index, group, snapped + image * V);
+      draw_cell<false>(p, cell, cells, index, group, snapped + image * V);
     }
     store(p, cell);
   }
@@ -198,6 +232,7 @@ static void draw_images(const RasterizeParams<T>& p) {
     }
     fill_bins(p, snapped, cells, chunk, buffers + threads * buffer, &group);
     prepare_large_ones(p, &group);
+    list_large_by_row(cells, &group);
     draw_cells(p, cells, group, snapped, buffers, buffer);
   }
 }

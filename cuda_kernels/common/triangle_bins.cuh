@@ -8,7 +8,7 @@
 
 constexpr int64_t kChunk = 4096;          // triangles
 constexpr int64_t kCellPixels = 1 << 15;  // of a cell: depths and ids fit a processor's second cache
-constexpr int32_t kWidestCell = 1 << 13;  // pixels
+constexpr int32_t kWidestCell = 1 << 10;  // pixels: wide ones are low, and low ones hold few triangles whole
 constexpr int32_t kHighestCell = 64;      // pixels
 
 // Cells of equal size, row by row.

@@ -76,7 +76,8 @@ GLR_STEP void set_up_depths(const LaneCorners<T>& in, const ScreenGrid& g, int64
     out->state[j] = unseen ? kUnseen : certain & fixed ? kWalked : kNeedsPrecision;
     out->plane_at[j] = fixed ? first * kFixedScale : 0., out->plane_x[j] = fixed ? plane.x * kFixedScale : 0.;
     out->plane_y[j] = fixed ? plane.y * kFixedScale : 0.;
-    out->nearest[j] = depth_bits(max(limits.nearest, -1.)), out->farthest[j] = depth_bits(min(limits.farthest, 1.));
+    out->nearest[j] = depth_bits(min(max(limits.nearest, -1.), 1.));
+    out->farthest[j] = depth_bits(min(max(limits.farthest, -1.), 1.));
   }
 }
 
@@ -113,17 +114,23 @@ GLR_FUNC void walk_lane(const DepthCell& cell, const TriangleLanes& t, int32_t j
   }
 }
 
-// Draws up to 16 small triangles into a cell. Those that lanes cannot decide about are prepared one by one.
+// A triangle that lanes cannot decide about.
+template <bool Peel, class T>
+GLR_RARE void draw_alone(const DepthCell& cell, const ScreenGrid& g, int64_t cull, const T* pos, const int32_t* v,
+                         int32_t id) {
+  LargeTriangle alone;
+  if (prepare_large(pos, {v[0], v[1], v[2]}, g, cull, id, &alone)) cover_large<Peel>(cell, alone);
+}
+
+// Draws up to 16 small triangles into a cell.
 template <bool Peel, class T>
 GLR_STEP void draw_lanes(const DepthCell& cell, const LaneCorners<T>& corners, const ScreenGrid& g, int64_t cull,
                          const T* pos, const int32_t* tri, int32_t count, TriangleLanes* lanes) {
   set_up_edges(corners, cell, g, lanes);
   set_up_depths(corners, g, cull, lanes);
   for (int32_t j = 0; j < count; ++j) {
+    const int32_t id = lanes->id[j];
     if (lanes->state[j] == kWalked) walk_lane<Peel>(cell, *lanes, j);
-    if (lanes->state[j] != kNeedsPrecision) continue;
-    const int32_t* v = tri + int64_t(lanes->id[j]) * 3;
-    LargeTriangle alone;
-    if (prepare_large(pos, {v[0], v[1], v[2]}, g, cull, lanes->id[j], &alone)) cover_large<Peel>(cell, alone);
+    if (lanes->state[j] == kNeedsPrecision) draw_alone<Peel>(cell, g, cull, pos, tri + int64_t(id) * 3, id);
   }
 }
