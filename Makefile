@@ -56,6 +56,7 @@ format: setup
 
 bench: setup
 	$(RUN) benchmarks/core.py
+	$(RUN) benchmarks/rasterize.py
 	$(RUN) benchmarks/texture.py
 	$(RUN) benchmarks/texture3d.py
 	$(RUN) benchmarks/stochastic.py

@@ -24,6 +24,9 @@ ISA_LEVELS = {"base": [], "avx2": ["-march=x86-64-v3"], "avx512": ["-march=x86-6
 FLAGS = ["-x", "c++", "-std=c++17", "-O3", "-fPIC", "-fopenmp", "-fvisibility=hidden", "-Wall", "-Wno-unknown-pragmas"]
 # No contraction: two inlined copies of one formula must round alike. No traps or errno: free to vectorize.
 FLAGS += ["-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+# GCC 12 otherwise makes branches of clamps, which keep loops from being vectorized. Vectors as arguments of functions
+# are no matter between files here.
+FLAGS += ["-fno-thread-jumps", "-Wno-psabi"]
 
 
 def find_compiler():

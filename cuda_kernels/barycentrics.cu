@@ -1,10 +1,8 @@
 // From triangle ids to rast and rast_db: perspective-correct barycentrics, depth, and their screen-space derivatives,
-// all from the unclipped homogeneous positions.
-//   q_i = (x_i - fx w_i, y_i - fy w_i),  a_0 = q_1 x q_2,  a_1 = q_2 x q_0,  a_2 = q_0 x q_1,  S = a_0 + a_1 + a_2
-//   u = a_0 / S,  v = a_1 / S,  z/w = (sum a_i z_i) / (sum a_i w_i), whose denominator is the same everywhere
-//   du/dX = (2 / W) (da_0/dfx - u dS/dfx) / S, and so on
-// Source: homogeneous rasterization (Olano and Greer 1997); the quotient rule.
-#include "common/depth_limits.cuh"
+// all from the unclipped homogeneous positions, by the formulas of common/barycentric_terms.cuh. On the host a row of
+// pixels at a time, triangles and pixels side by side: common/barycentric_rows.cuh.
+#include "common/barycentric_rows.cuh"
+#include "common/barycentric_terms.cuh"
 #include "common/pixel_runs.cuh"
 #include "common/triangle_id.cuh"
 
@@ -32,103 +30,29 @@ struct VisibleTriangle {
   GLR_MEMBER int32_t operator()(int64_t pixel) const { return ids[pixel * stride]; }
 };
 
-struct Corners {
-  double x[3], y[3], z[3], w[3];
-};
-
-template <class T>
-GLR_FUNC Corners load_corners(const T* pos, const VertexIndices& v) {
-  const Vec4<T> v0 = load4(pos + int64_t(v.v0) * 4), v1 = load4(pos + int64_t(v.v1) * 4);
-  const Vec4<T> v2 = load4(pos + int64_t(v.v2) * 4);
-  return {{v0.x, v1.x, v2.x}, {v0.y, v1.y, v2.y}, {v0.z, v1.z, v2.z}, {v0.w, v1.w, v2.w}};
-}
-
-// The edge terms at one sample, and their derivatives with respect to the sample position (fx, fy), which are the same
-// everywhere: from here, a_i is known all over the screen. In double precision, since differences of neighbouring
-// numbers are what is left of small triangles, and of large ones that reach far.
-struct EdgeTerms {
-  double qx[3], qy[3];
-  double a[3], ax[3], ay[3];
-  double S, Sx, Sy;
-};
-
-GLR_FUNC EdgeTerms edge_terms(const Corners& c, double fx, double fy) {
-  EdgeTerms e;
-  for (int i = 0; i < 3; ++i) e.qx[i] = c.x[i] - fx * c.w[i], e.qy[i] = c.y[i] - fy * c.w[i];
-  for (int i = 0; i < 3; ++i) {
-    const int j = i == 2 ? 0 : i + 1, k = i == 0 ? 2 : i - 1;
-    e.a[i] = e.qx[j] * e.qy[k] - e.qy[j] * e.qx[k];
-    e.ax[i] = c.w[k] * e.qy[j] - c.w[j] * e.qy[k];
-    e.ay[i] = c.w[j] * e.qx[k] - c.w[k] * e.qx[j];
-  }
-  e.S = e.a[0] + e.a[1] + e.a[2], e.Sx = e.ax[0] + e.ax[1] + e.ax[2], e.Sy = e.ay[0] + e.ay[1] + e.ay[2];
-  return e;
-}
-
-// From pixels to normalised device coordinates, along one axis.
-struct SampleAxis {
-  double inverse_size, step;  // step: from one sample to the next
-  int64_t size;
-  GLR_MEMBER explicit SampleAxis(int64_t size) : inverse_size(1. / double(size)), step(2. * inverse_size), size(size) {}
-  GLR_MEMBER double operator()(int64_t pixel) const { return double(2 * pixel + 1 - size) * inverse_size; }
-};
-
-// z/w along a row: at its first sample, and its change from one to the next.
-struct RowDepth {
-  double first, step;
-  DepthLimits limits;  // for samples `begin` to `end`
-};
-
-GLR_FUNC RowDepth depth_along(const Corners& c, const EdgeTerms& e, double step_x, int32_t begin, int32_t end) {
-  double z = 0, zx = 0, w = 0;
-  for (int i = 0; i < 3; ++i) z += e.a[i] * c.z[i], zx += e.ax[i] * c.z[i], w += e.a[i] * c.w[i];
-  bool beside = false;  // the triangle lies a sample, which the grid of snapped corners has made its own
-  for (int i = 0; i < 3; ++i)
-    beside |= (e.a[i] + e.ax[i] * step_x * begin) * w < 0 || (e.a[i] + e.ax[i] * step_x * (end - 1)) * w < 0;
-  const double inverse_w = w != 0 ? 1. / w : 0.;
-  RowDepth depth = {z * inverse_w, zx * inverse_w * step_x, {-1., 1.}};
-  if (beside) {
-    const DepthLimits limits = depth_limits(c.z, c.w);
-    depth.limits = {max(limits.nearest, -1.), min(limits.farthest, 1.)};
-  }
-  return depth;
-}
-
-// The largest v for which u + v <= 1, exactly and however it is computed.
-template <class T>
-GLR_FUNC T rest_of_one(T u) {
-  const T rest = T(1) - u;
-  return T(1) - rest < u ? rest - (sizeof(T) == 4 ? T(0x1p-24) : T(0x1p-53)) : rest;
-}
-
+// One run: all of it, with the depth limits of its own pixels. On a GPU it is a pixel.
 template <class T>
 GLR_FUNC void barycentrics_run(const BarycentricsParams<T>& p, const PixelRun& run, const VertexIndices& t,
                                const SampleAxis& x_axis, const SampleAxis& y_axis) {
   const Corners c = load_corners(p.pos + run.row / p.H * p.pos_stride, t);
-  // From the row's first sample on, so that a pixel's numbers do not depend on where its run begins.
   const int32_t begin = int32_t(run.begin - run.row * p.W), end = int32_t(run.end - run.row * p.W);
   const EdgeTerms e = edge_terms(c, x_axis(0), y_axis(run.row % p.H));
-  const RowDepth depth = depth_along(c, e, x_axis.step, begin, end);
-  const double a0 = e.a[0], a1 = e.a[1], S = e.S;
-  const double a0_step = e.ax[0] * x_axis.step, a1_step = e.ax[1] * x_axis.step, S_step = e.Sx * x_axis.step;
-  const double a0y_step = e.ay[0] * y_axis.step, a1y_step = e.ay[1] * y_axis.step, Sy_step = e.Sy * y_axis.step;
+  const RowTerms<double> terms = row_terms(c, e, x_axis.step, y_axis.step);
+  const bool beside = lies_beside(c, e, x_axis.step, double(begin), double(end));
+  const DepthLimits limits = row_depth_limits(c.z, c.w, beside);
   T id;
   encode_triangle(run.triangle, &id);
-  T* rast = p.rast + run.row * p.W * 4;
-  T* rast_db = p.rast_db ? p.rast_db + run.row * p.W * 4 : nullptr;
+  const auto round = [](double value) { return T(value); };
+  const auto widen = [](T value) { return double(value); };
   for (int32_t i = begin; i < end; ++i) {
-    const double s = S + S_step * i, inverse_s = s != 0 ? 1. / s : 0.;
-    const double free_u = clamp((a0 + a0_step * i) * inverse_s, 0., 1.);
-    const double free_v = clamp((a1 + a1_step * i) * inverse_s, 0., 1.);
-    const double excess = 1. / max(free_u + free_v, 1.);
-    const T u = T(free_u * excess), v = min(T(free_v * excess), rest_of_one(u));
-    store4(rast + i * 4, {u, v, T(depth.limits.clamp(depth.first + depth.step * i)), id});
-    if (rast_db) {
-      store4(rast_db + i * 4, {T(inverse_s * (a0_step - u * S_step)), T(inverse_s * (a0y_step - u * Sy_step)),
-                               T(inverse_s * (a1_step - v * S_step)), T(inverse_s * (a1y_step - v * Sy_step))});
-    }
+    const int64_t pixel = (run.row * p.W + i) * 4;
+    const PixelValues<T> b = pixel_values<T>(terms, limits.nearest, limits.farthest, double(i), round, widen);
+    store4(p.rast + pixel, {b.u, b.v, b.depth, id});
+    if (p.rast_db) store4(p.rast_db + pixel, {b.u_x, b.u_y, b.v_x, b.v_y});
   }
 }
+
+#ifdef GLR_WARP_SIZE
 
 template <class T>
 GLR_KERNEL barycentrics_fwd(const BarycentricsParams<T>& p) {
@@ -145,6 +69,30 @@ GLR_KERNEL barycentrics_fwd(const BarycentricsParams<T>& p) {
       for (int64_t i = run.begin; i < run.end; ++i) store4(p.rast_db + i * 4, {0, 0, 0, 0});
   }
 }
+#else
+
+template <class T>
+GLR_KERNEL barycentrics_fwd(const BarycentricsParams<T>& p) {
+  const SampleAxis x_axis(p.W), y_axis(p.H);
+  GLR_FOR_EACH(row, p.N * p.H) {
+    const BarycentricRow<T> target = {p.pos + row / p.H * p.pos_stride,
+                                      p.tri,
+                                      p.num_triangles,
+                                      p.V,
+                                      p.rast + row * p.W * 4,
+                                      p.rast_db ? p.rast_db + row * p.W * 4 : nullptr};
+    const int32_t* ids = p.ids + row * p.W * p.id_stride;
+    const int64_t y = row % p.H, stride = p.id_stride;
+    if (stride == 1) {
+      barycentrics_row(target, x_axis, y_axis, y, [ids](int64_t x) { return ids[x]; });
+    } else {
+      barycentrics_row(target, x_axis, y_axis, y, [ids, stride](int64_t x) { return ids[x * stride]; });
+    }
+  }
+}
+
+#endif
+
 GLR_EXPORT(barycentrics_fwd, BarycentricsParams)
 
 // Gradients of one vertex, summed over a run; z receives none.

@@ -18,6 +18,7 @@ __all__ = [
     "host_library",
     "host_threads",
     "host_zeros",
+    "release_scratch",
     "run_on_host",
 ]
 
@@ -112,6 +113,11 @@ os.register_at_fork(after_in_child=_run_alone)
 def run_on_host(name: str, parameters: bytes, threads: int) -> None:
     """Runs entry `name` with its parameter struct on so many threads."""
     _entry(name)(parameters, threads)
+
+
+def release_scratch() -> None:
+    """Gives back the memory, 128 MiB at most, that kernels keep for themselves from call to call."""
+    host_library().glr_release_scratch()
 
 
 @functools.cache

@@ -1,14 +1,16 @@
-// Software visibility: which triangle each pixel sees. Two passes over the triangles.
-//   rasterize_triangles  clips and snaps every triangle, walks the small ones, counts the tiles of the large ones
-//   rasterize_images     the same on the CPU where every thread can have images to itself: it needs no atomics
-//   rasterize_tiles      walks the tiles of the large triangles, one work item per (triangle, tile)
-//   rasterize_bands      the second pass on the CPU: one work item per band of image rows, all large triangles in it
+// Software visibility: which triangle each pixel sees.
+// On a GPU
+//   rasterize_vertices   rounds every vertex to the grid
+//   rasterize_triangles  walks the small triangles, appends the large ones to a list, and leaves what it cannot decide
+//                        about (to be clipped, at the near or far plane, edge-on to rounding) to
+//   rasterize_left       which appends them to the same list, piece by piece
+//   rasterize_tiles      walks the tiles of the pieces in the list, one work item per (piece, tile)
 // A covered pixel takes the minimum of 64-bit keys (depth, triangle id), so the result does not depend on the order.
-// A band has its pixels to itself and needs no atomics: on two CPU cores three to eight times as fast as tiles.
-// Source: edge functions on a fixed-point grid (Pineda 1988), homogeneous clipping (Sutherland and Hodgman 1974).
-#include "common/depth_limits.cuh"
-#include "common/facing.cuh"
-#include "common/triangle_id.cuh"
+// On the host one entry, rasterize_cells, which draws cell after cell of the images in a processor's cache: see
+// common/image_cells.cuh. What is seen is equal to the last bit.
+#include "common/corners.cuh"
+#include "common/screen_polygon.cuh"
+#include "common/tile_records.cuh"
 
 template <class T>
 struct RasterizeParams {
@@ -17,128 +19,26 @@ struct RasterizeParams {
   const int64_t* item_start;      // [N + 1] range mode: work items before each image; null: T per image
   const int64_t* first_triangle;  // [N] range mode: first triangle of each image
   const uint64_t* previous;       // [N, H, W] only keys above these count (depth peeling); null: all count
-  uint64_t* keys;                 // [N, H, W], all ones where nothing was drawn yet
-  int64_t* tiles;                 // [num_items] tiles of each large triangle, 0 for others; later their running sum
-  const int64_t* large;           // [num_large] the items that are left to rasterize_bands, in ascending order
-  int64_t N, H, W, V, num_triangles, num_items, num_large;
-  int64_t pos_stride;  // elements from one image's positions to the next; 0: shared
-  int64_t cull;        // sign of the screen-space areas that are dropped; 0: none
+  uint64_t* keys;                 // [N, H, W], on a GPU all ones where nothing was drawn yet
+  int32_t* ids;                   // [N, H, W] in their place, on the host
+  int64_t* snapped;               // [N or 1, V, 2] of type SnappedVertex
+  int64_t* left;                  // [most_left] items for rasterize_left
+  int64_t* records;               // [most_records, 20] of type TileRecord
+  uint64_t* counters;             // [2] zeroed: of items in `left`; of records (upper 24 bits) and their tiles
+  int64_t* failed;                // [1] on the host: set where there is not enough memory
+  int64_t N, H, W, V, num_triangles, num_items;
+  int64_t most_left, most_records;
+  int64_t pos_stride;                         // elements from one image's positions to the next; 0: shared
+  int64_t cull;                               // sign of the screen-space areas that are dropped; 0: none
+  double guard_x, guard_y, pixel_x, pixel_y;  // of ScreenGrid
 };
 
-constexpr int64_t kSubpixels = 256;        // grid steps per pixel
-constexpr int64_t kGuardPixels = 1 << 20;  // coordinates up to here stay unclipped; beyond, x and y are clipped
-// In images longer than 2^22 pixels the other axis is clipped nearer, so that edge functions stay below 2^63.
-constexpr int64_t kGuardArea = int64_t(1) << 42;
-constexpr int64_t kTileWidth = 32, kTileHeight = 8;  // pixels
-// Triangles whose box has more pixels are left to the second pass. On a GPU the threads of a warp wait for the one
-// with the largest box.
-constexpr int64_t kSmallBox = kWarpSize > 1 ? 128 : 32 * 32;
-constexpr int64_t kBandRows = 64;
-constexpr int kMaxCorners = 7;  // three corners, and one more for each of the four guard planes
+// Triangles whose box has more pixels are walked by tiles: the threads of a warp wait for the one with the largest box.
+constexpr int64_t kSmallBox = 128;
 
-struct PixelBox {
-  int64_t x0, y0, x1, y1;  // x0 <= x < x1
-  GLR_MEMBER int64_t width() const { return x1 - x0; }
-  GLR_MEMBER int64_t height() const { return y1 - y0; }
-};
-
-// What is left of one triangle after clipping, on the grid.
-struct ScreenPolygon {
-  int num_corners;
-  int64_t x[kMaxCorners], y[kMaxCorners];  // 1/256 pixel, (0, 0) at the image's lower left corner
-  PixelBox box;                            // of the pixels whose centres may be covered
-  double depth, depth_x, depth_y;          // z/w at the centre of pixel (0, 0), and its change per pixel
-  DepthLimits limits;                      // a sample just outside of a sliver must not shoot off along its plane
-};
-
-struct HomogeneousPoint {
-  double x, y, w;
-};
-
-// Distance (scaled by w) from one of the four guard planes; positive inside.
-GLR_FUNC double guard_distance(const HomogeneousPoint& v, int plane, double guard_x, double guard_y) {
-  switch (plane) {
-    case 0:
-      return guard_x * v.w + v.x;
-    case 1:
-      return guard_x * v.w - v.x;
-    case 2:
-      return guard_y * v.w + v.y;
-    default:
-      return guard_y * v.w - v.y;
-  }
-}
-
-// Sutherland-Hodgman against one plane. A cut is always computed from the inner towards the outer point, so that two
-// triangles that share an edge cut it at the same place.
-GLR_FUNC int clip_to_plane(const HomogeneousPoint* in, int count, int plane, double gx, double gy,
-                           HomogeneousPoint* out) {
-  int kept = 0;
-  for (int i = 0; i < count && kept < kMaxCorners; ++i) {  // rounding may bend a polygon: never past the array's end
-    const HomogeneousPoint &a = in[i], &b = in[i + 1 < count ? i + 1 : 0];
-    const double da = guard_distance(a, plane, gx, gy), db = guard_distance(b, plane, gx, gy);
-    if (da >= 0) out[kept++] = a;
-    if ((da >= 0) != (db >= 0)) {
-      const HomogeneousPoint &inner = da >= 0 ? a : b, &outer = da >= 0 ? b : a;
-      const double di = da >= 0 ? da : db, t = di / (di - (da >= 0 ? db : da));
-      out[kept++] = {inner.x + t * (outer.x - inner.x), inner.y + t * (outer.y - inner.y),
-                     inner.w + t * (outer.w - inner.w)};
-    }
-  }
-  return kept;
-}
-
-// The triangle on the grid: its corners, or the corners of its part with w > 0 near the view. The four guard planes
-// together imply w >= 0. False if nothing is left.
-GLR_FUNC bool snap_to_grid(const HomogeneousPoint* corners, int64_t W, int64_t H, ScreenPolygon* out) {
-  const double guard_x = max(1., 2. * min(kGuardPixels, kGuardArea / H) / W);
-  const double guard_y = max(1., 2. * min(kGuardPixels, kGuardArea / W) / H);
-  HomogeneousPoint a[kMaxCorners + 1], b[kMaxCorners + 1];
-  bool inside = true;
-  for (int i = 0; i < 3; ++i) {
-    a[i] = corners[i];
-    inside &= a[i].w > 0 && fabs(a[i].x) <= guard_x * a[i].w && fabs(a[i].y) <= guard_y * a[i].w;
-  }
-  int count = 3;
-  if (!inside) {
-    count = clip_to_plane(a, count, 0, guard_x, guard_y, b);
-    count = clip_to_plane(b, count, 1, guard_x, guard_y, a);
-    count = clip_to_plane(a, count, 2, guard_x, guard_y, b);
-    count = clip_to_plane(b, count, 3, guard_x, guard_y, a);
-  }
-  if (count < 3 || count > kMaxCorners) return false;
-  const double scale_x = double(kSubpixels / 2) * W, scale_y = double(kSubpixels / 2) * H;
-  int64_t x0 = INT64_MAX, y0 = INT64_MAX, x1 = INT64_MIN, y1 = INT64_MIN;
-  for (int i = 0; i < count; ++i) {
-    const double inverse_w = 1. / a[i].w, ndc_x = a[i].x * inverse_w, ndc_y = a[i].y * inverse_w;
-    if (!(a[i].w > 0 && fabs(ndc_x) < 2 * guard_x && fabs(ndc_y) < 2 * guard_y)) return false;  // the eye itself
-    const int64_t x = llrint(ndc_x * scale_x) + kSubpixels / 2 * W;
-    const int64_t y = llrint(ndc_y * scale_y) + kSubpixels / 2 * H;
-    out->x[i] = x, out->y[i] = y;
-    x0 = min(x0, x), x1 = max(x1, x), y0 = min(y0, y), y1 = max(y1, y);
-  }
-  out->num_corners = count;
-  // Pixel p has its centre at 256 p + 128.
-  out->box = {max((x0 + 127) >> 8, int64_t(0)), max((y0 + 127) >> 8, int64_t(0)), min((x1 + 128) >> 8, W),
-              min((y1 + 128) >> 8, H)};
-  return out->box.width() > 0 && out->box.height() > 0;
-}
-
-// z/w is linear on the screen: (sum a_i z_i) / (sum a_i w_i), whose denominator is constant. False if it is zero.
-GLR_FUNC bool depth_plane(const double* x, const double* y, const double* z, const double* w, int64_t W, int64_t H,
-                          ScreenPolygon* out) {
-  double c = 0, cx = 0, cy = 0, det = 0;
-  for (int i = 0; i < 3; ++i) {
-    const int j = i == 2 ? 0 : i + 1, k = i == 0 ? 2 : i - 1;
-    const double a = x[j] * y[k] - x[k] * y[j];
-    c += z[i] * a, det += w[i] * a;
-    cx += z[i] * (w[k] * y[j] - w[j] * y[k]);
-    cy += z[i] * (x[k] * w[j] - x[j] * w[k]);
-  }
-  const double pixel_x = 1. / W, pixel_y = 1. / H, inverse = 1. / det;
-  out->depth = (c + cx * (pixel_x - 1.) + cy * (pixel_y - 1.)) * inverse;
-  out->depth_x = cx * inverse * 2. * pixel_x, out->depth_y = cy * inverse * 2. * pixel_y;
-  return det != 0 && isfinite(out->depth) && isfinite(out->depth_x) && isfinite(out->depth_y);
+template <class T>
+GLR_FUNC ScreenGrid grid_of(const RasterizeParams<T>& p) {
+  return {p.W, p.H, p.guard_x, p.guard_y, p.pixel_x, p.pixel_y};
 }
 
 struct ItemTarget {
@@ -148,6 +48,10 @@ struct ItemTarget {
 
 template <class T>
 GLR_FUNC ItemTarget item_target(const RasterizeParams<T>& p, int64_t item) {
+  if (!p.item_start && p.num_items <= INT32_MAX) {  // a division of 64 bits is a long call on a GPU
+    const uint32_t image = uint32_t(item) / uint32_t(p.num_triangles);
+    return {int64_t(image), int32_t(uint32_t(item) - image * uint32_t(p.num_triangles))};
+  }
   if (!p.item_start) return {item / p.num_triangles, int32_t(item % p.num_triangles)};
   int64_t low = 0, high = p.N - 1;  // the last image that starts at or before the item
   while (low < high) {
@@ -161,249 +65,231 @@ GLR_FUNC ItemTarget item_target(const RasterizeParams<T>& p, int64_t item) {
   return {low, int32_t(p.first_triangle[low] + item - p.item_start[low])};
 }
 
-// Everything that the walk needs about a triangle; false if it cannot be seen: a bad index, a position that is not
-// finite, no area, edge-on, the culled side, or outside of the view volume.
+// Depth in the upper half, in the order of its bits, id in the lower half.
+GLR_FUNC uint64_t depth_key(int32_t depth, int32_t triangle) {
+  return uint64_t(uint32_t(depth) ^ 0x80000000u) << 32 | uint32_t(triangle);
+}
+
+// Offers a triangle to a pixel, to which other threads may write at the same time.
 template <class T>
-GLR_FUNC bool prepare(const RasterizeParams<T>& p, const ItemTarget& target, ScreenPolygon* out) {
+GLR_FUNC void offer(const RasterizeParams<T>& p, int64_t pixel, int32_t depth, int32_t triangle) {
+  const uint64_t key = depth_key(depth, triangle);
+  if (!p.previous || key > p.previous[pixel]) atomic_min_u64(p.keys + pixel, key);
+}
+
+template <class T>
+GLR_KERNEL rasterize_vertices(const RasterizeParams<T>& p) {
+  const ScreenGrid g = grid_of(p);
+  SnappedVertex* snapped = reinterpret_cast<SnappedVertex*>(p.snapped);
+  GLR_FOR_EACH(i, p.pos_stride ? p.N * p.V : p.V) snapped[i] = snap_vertex(g, p.pos + i * 4);
+}
+GLR_EXPORT(rasterize_vertices, RasterizeParams)
+
+enum class Found { kUnseen, kSimple, kLeft };
+
+// A triangle on the grid, with fixed-point depths, that faces one way for certain.
+struct SimpleTriangle {
+  int32_t x[3], y[3];
+  int32_t x0, y0, x1, y1;  // its box
+  bool is_short;           // of less than kSmallExtent grid steps
+  FixedDepth depth;
+};
+
+// As `prepare`, for the triangles that need neither clipping nor a second look.
+template <class T>
+GLR_FUNC Found find_simple(const RasterizeParams<T>& p, const ItemTarget& target, SimpleTriangle* out) {
   VertexIndices v;
-  if (!load_triangle(p.tri, p.num_triangles, p.V, target.triangle, &v)) return false;
+  if (!load_triangle(p.tri, p.num_triangles, p.V, target.triangle, &v)) return Found::kUnseen;
   const T* pos = p.pos + target.image * p.pos_stride;
-  const int64_t index[3] = {v.v0, v.v1, v.v2};
-  double x[3], y[3], z[3], w[3];
-  bool none_nearer = true, none_farther = true, any_w_positive = false, finite = true;
-  for (int i = 0; i < 3; ++i) {
-    const T* corner = pos + index[i] * 4;
-    x[i] = corner[0], y[i] = corner[1], z[i] = corner[2], w[i] = corner[3];
-    finite &= isfinite(x[i]) && isfinite(y[i]) && isfinite(z[i]) && isfinite(w[i]);
-    any_w_positive |= w[i] > 0;
-    none_nearer &= z[i] > w[i], none_farther &= z[i] < -w[i];
-  }
-  if (!finite || !any_w_positive || none_nearer || none_farther) return false;
-  const HomogeneousPoint corners[3] = {{x[0], y[0], w[0]}, {x[1], y[1], w[1]}, {x[2], y[2], w[2]}};
-  if (!snap_to_grid(corners, p.W, p.H, out) || !depth_plane(x, y, z, w, p.W, p.H, out)) return false;
-  const Facing facing = facing_of<T>(x, y, z, w);
-  out->limits = depth_limits(z, w);
-  return can_be_seen(facing) && (p.cull == 0 || (p.cull > 0) != (facing == Facing::kCounterClockwise));
+  const SnappedVertex* snapped = reinterpret_cast<const SnappedVertex*>(p.snapped) + target.image * (p.pos_stride / 4);
+  const SnappedVertex a = snapped[v.v0], b = snapped[v.v1], c = snapped[v.v2];
+  const int32_t left = min(a.x, min(b.x, c.x)), right = max(a.x, max(b.x, c.x));
+  const int32_t low = min(a.y, min(b.y, c.y)), high = max(a.y, max(b.y, c.y));
+  if (left == kOffGrid) return Found::kLeft;
+  out->x0 = max(first_pixel(left), 0), out->x1 = min(pixel_past(right), int32_t(p.W));
+  out->y0 = max(first_pixel(low), 0), out->y1 = min(pixel_past(high), int32_t(p.H));
+  if (out->x0 >= out->x1 || out->y0 >= out->y1) return Found::kUnseen;
+  const Corners corners = load_corners(pos, v);
+  const double *x = corners.x, *y = corners.y, *z = corners.z, *w = corners.w;
+  if (z[0] > w[0] && z[1] > w[1] && z[2] > w[2]) return Found::kUnseen;
+  if (z[0] < -w[0] && z[1] < -w[1] && z[2] < -w[2]) return Found::kUnseen;
+  const DepthLimits limits = {min(a.depth, min(b.depth, c.depth)), max(a.depth, max(b.depth, c.depth))};
+  const DepthPlane plane = depth_plane(x, y, z, w, grid_of(p));
+  const Determinant det = determinant<T>(x, y, w);
+  if (!det.is_certain()) return Found::kLeft;
+  if (det.value * double(p.cull) > 0) return Found::kUnseen;
+  const double first = first_depth(plane, out->x0, out->y0);
+  if (!fits_fixed(plane, limits, first, out->x1 - out->x0, out->y1 - out->y0)) return Found::kLeft;
+  out->depth = fixed_depth(plane, limits, first);
+  out->is_short = right - left < kSmallExtent && high - low < kSmallExtent;
+  out->x[0] = a.x, out->x[1] = b.x, out->x[2] = c.x, out->y[0] = a.y, out->y[1] = b.y, out->y[2] = c.y;
+  return Found::kSimple;
 }
 
-// One side of a triangle in counter-clockwise order; a sample is inside where all three are >= 0.
-struct EdgeFunction {
-  int64_t value, step_x, step_y;  // at the walk's first sample, and per pixel
-
-  GLR_MEMBER EdgeFunction(int64_t ax, int64_t ay, int64_t bx, int64_t by, int64_t sample_x, int64_t sample_y) {
-    const int64_t dx = bx - ax, dy = by - ay;
-    value = dx * (sample_y - ay) - dy * (sample_x - ax);
-    step_x = -dy * kSubpixels, step_y = dx * kSubpixels;
-    // The top-left rule of graphics hardware, which takes row 0 of a framebuffer object for its top: samples exactly
-    // on a left (downward) or lower (rightward) side are inside, those on other sides belong to the neighbour.
-    const bool owns_samples = dy < 0 || (dy == 0 && dx > 0);
-    if (!owns_samples) value -= 1;
-  }
-};
-
-// Depth in the upper half as a fixed-point number, id in the lower half.
-GLR_FUNC uint64_t depth_key(double depth, int32_t triangle) {
-  return uint64_t(uint32_t(int32_t(depth * 2147483647.)) ^ 0x80000000u) << 32 | uint32_t(triangle);
+// The sides of a triangle at the first pixel of its box; false if it has no area on the grid.
+template <class Int>
+GLR_FUNC bool sides_of(const SimpleTriangle& t, PieceEdges<Int>* out) {
+  const Int x0 = t.x[0], y0 = t.y[0], x1 = t.x[1], y1 = t.y[1], x2 = t.x[2], y2 = t.y[2];
+  const Int area = grid_area(x0, y0, x1, y1, x2, y2);
+  const bool clockwise = area < 0;
+  *out = piece_edges(x0, y0, clockwise ? x2 : x1, clockwise ? y2 : y1, clockwise ? x1 : x2, clockwise ? y1 : y2,
+                     Int(t.x0), Int(t.y0));
+  return area != 0;
 }
 
-// Offers a triangle's depth to one pixel, which other threads may write at the same time if it is `Shared`.
-template <bool Shared>
-GLR_FUNC void cover_pixel(double depth, int32_t triangle, const uint64_t* previous, uint64_t* key) {
-  if (!(depth >= -1 && depth <= 1)) return;
-  const uint64_t mine = depth_key(depth, triangle);
-  if (previous && mine <= *previous) return;
-  if (Shared) {
-    atomic_min_u64(key, mine);
-  } else {
-    *key = min(*key, mine);
-  }
-}
-
-// The sides of the piece of a polygon with corners 0, i and i + 1.
-struct PieceEdges {
-  EdgeFunction e0, e1, e2;
-};
-
-GLR_FUNC PieceEdges piece_edges(const ScreenPolygon& s, int i, bool clockwise, const PixelBox& box) {
-  const int b = clockwise ? i + 1 : i, c = clockwise ? i : i + 1;
-  const int64_t x = box.x0 * kSubpixels + kSubpixels / 2, y = box.y0 * kSubpixels + kSubpixels / 2;
-  return {EdgeFunction(s.x[0], s.y[0], s.x[b], s.y[b], x, y), EdgeFunction(s.x[b], s.y[b], s.x[c], s.y[c], x, y),
-          EdgeFunction(s.x[c], s.y[c], s.x[0], s.y[0], x, y)};
-}
-
-// Calls visit(edges) for every piece of a polygon that has an area.
-template <class Visit>
-GLR_FUNC void for_each_piece(const ScreenPolygon& s, const PixelBox& box, const Visit& visit) {
-  for (int i = 1; i + 1 < s.num_corners; ++i) {
-    const int64_t area = (s.x[i] - s.x[0]) * (s.y[i + 1] - s.y[0]) - (s.y[i] - s.y[0]) * (s.x[i + 1] - s.x[0]);
-    if (area != 0) visit(piece_edges(s, i, area < 0, box));
+// One after the other, in 32 bits; depths are stepped by addition.
+template <class T>
+GLR_FUNC void walk_small(const RasterizeParams<T>& p, const ItemTarget& target, const SimpleTriangle& t) {
+  PieceEdges<int32_t> e = {{0, 0, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 0}};
+  if (!sides_of(t, &e)) return;
+  const int32_t width = t.x1 - t.x0;
+  int64_t row = (target.image * p.H + t.y0) * p.W + t.x0;
+  uint64_t row_depth = t.depth.first;
+  for (int32_t y = t.y0; y < t.y1; ++y) {
+    int32_t v0 = e.e0.value, v1 = e.e1.value, v2 = e.e2.value;
+    uint64_t depth = row_depth;
+    for (int32_t i = 0; i < width; ++i) {
+      if ((v0 | v1 | v2) >= 0) offer(p, row + i, t.depth.clamp(depth), target.triangle);
+      v0 += e.e0.step_x, v1 += e.e1.step_x, v2 += e.e2.step_x, depth += t.depth.step_x;
+    }
+    e.e0.value += e.e0.step_y, e.e1.value += e.e1.step_y, e.e2.value += e.e2.step_y;
+    row += p.W, row_depth += t.depth.step_y;
   }
 }
 
-// Covers the pixels of `box` whose centres lie in the polygon, testing each one.
-template <bool Shared, class T>
-GLR_FUNC void walk(const RasterizeParams<T>& p, const ScreenPolygon& s, const ItemTarget& target, const PixelBox& box) {
-  const double depth_x = s.depth_x;
-  const DepthLimits limits = s.limits;
-  for_each_piece(s, box, [&](PieceEdges e) {
-    for (int64_t py = box.y0; py < box.y1; ++py) {
-      const int64_t row = (target.image * p.H + py) * p.W;
-      uint64_t* keys = p.keys + row;
-      const uint64_t* previous = p.previous ? p.previous + row : nullptr;
-      const double depth = s.depth + s.depth_y * py;
-      int64_t v0 = e.e0.value, v1 = e.e1.value, v2 = e.e2.value;
-      for (int64_t px = box.x0; px < box.x1; ++px) {
-        if ((v0 | v1 | v2) >= 0)
-          cover_pixel<Shared>(limits.clamp(depth + depth_x * px), target.triangle, previous ? previous + px : nullptr,
-                              keys + px);
-        v0 += e.e0.step_x, v1 += e.e1.step_x, v2 += e.e2.step_x;
+// Columns x0 to x1 and rows y0 to y1 of a record's box.
+template <class T>
+GLR_FUNC void walk_record(const RasterizeParams<T>& p, const TileRecord& r, int64_t x0, int64_t y0, int64_t x1,
+                          int64_t y1) {
+  for (int64_t x = x0; x < x1; ++x) {
+    int64_t v0 = r.value[0] + r.step_x[0] * x + r.step_y[0] * y0, v1 = r.value[1] + r.step_x[1] * x + r.step_y[1] * y0;
+    int64_t v2 = r.value[2] + r.step_x[2] * x + r.step_y[2] * y0, pixel = r.first_pixel + y0 * p.W + x;
+    if (r.is_fixed) {
+      const FixedDepth& f = r.depth.fixed;
+      uint64_t depth = f.first + f.step_x * uint64_t(x) + f.step_y * uint64_t(y0);
+      for (int64_t y = y0; y < y1; ++y) {
+        if ((v0 | v1 | v2) >= 0) offer(p, pixel, f.clamp(depth), r.triangle);
+        v0 += r.step_y[0], v1 += r.step_y[1], v2 += r.step_y[2], depth += f.step_y, pixel += p.W;
       }
-      e.e0.value += e.e0.step_y, e.e1.value += e.e1.step_y, e.e2.value += e.e2.step_y;
-    }
-  });
-}
-
-// Narrows the pixels [begin, end), counted from the walk's first, to those inside of one side.
-GLR_FUNC void narrow_span(const EdgeFunction& e, int64_t* begin, int64_t* end) {
-  if (e.step_x > 0) {
-    if (e.value < 0) *begin = max(*begin, (e.step_x - 1 - e.value) / e.step_x);
-  } else if (e.value < 0) {
-    *end = *begin;
-  } else if (e.step_x < 0) {
-    *end = min(*end, e.value / -e.step_x + 1);
-  }
-}
-
-// Covers `count` neighbouring pixels, `depth` and `depth_x` at the first one, that no other thread writes.
-GLR_FUNC void cover_span(double depth, double depth_x, const DepthLimits& limits, int32_t triangle,
-                         const uint64_t* previous, uint64_t* keys, int32_t count) {
-  if (previous) {
-    for (int32_t i = 0; i < count; ++i)
-      cover_pixel<false>(limits.clamp(depth + depth_x * i), triangle, previous + i, keys + i);
-    return;
-  }
-  for (int32_t i = 0; i < count; ++i) {  // vectorized
-    const double d = limits.clamp(depth + depth_x * i), inside = min(max(d, -1.), 1.);
-    const uint64_t mine = d == inside ? depth_key(inside, triangle) : ~0ull;
-    keys[i] = mine < keys[i] ? mine : keys[i];
-  }
-}
-
-// As walk, for a box that no other thread touches: finds the covered part of each row at once.
-template <class T>
-GLR_FUNC void walk_alone(const RasterizeParams<T>& p, const ScreenPolygon& s, const ItemTarget& target,
-                         const PixelBox& box) {
-  for_each_piece(s, box, [&](PieceEdges e) {
-    for (int64_t py = box.y0; py < box.y1; ++py) {
-      int64_t begin = 0, end = box.width();
-      narrow_span(e.e0, &begin, &end);
-      narrow_span(e.e1, &begin, &end);
-      narrow_span(e.e2, &begin, &end);
-      const int64_t px = box.x0 + begin, pixel = (target.image * p.H + py) * p.W + px;
-      const double depth = s.depth + s.depth_y * py + s.depth_x * px;
-      cover_span(depth, s.depth_x, s.limits, target.triangle, p.previous ? p.previous + pixel : nullptr, p.keys + pixel,
-                 int32_t(end - begin));
-      e.e0.value += e.e0.step_y, e.e1.value += e.e1.step_y, e.e2.value += e.e2.step_y;
-    }
-  });
-}
-
-GLR_FUNC int64_t tiles_across(const PixelBox& box) { return (box.width() + kTileWidth - 1) / kTileWidth; }
-GLR_FUNC int64_t tiles_of(const PixelBox& box) {
-  return tiles_across(box) * ((box.height() + kTileHeight - 1) / kTileHeight);
-}
-
-// The work items of one image are neighbours.
-struct ItemRange {
-  int64_t begin, end;
-};
-
-template <class T>
-GLR_FUNC ItemRange items_of(const RasterizeParams<T>& p, int64_t image) {
-  if (p.item_start) return {p.item_start[image], p.item_start[image + 1]};
-  return {image * p.num_triangles, (image + 1) * p.num_triangles};
-}
-
-template <bool Shared, class T>
-GLR_FUNC void rasterize_triangle(const RasterizeParams<T>& p, int64_t item, const ItemTarget& target) {
-  ScreenPolygon s;
-  int64_t tiles = 0;
-  if (prepare(p, target, &s)) {
-    if (s.box.width() * s.box.height() <= kSmallBox) {
-      walk<Shared>(p, s, target, s.box);
     } else {
-      tiles = tiles_of(s.box);
+      const ExactDepth& d = r.depth.exact;
+      for (int64_t y = y0; y < y1; ++y) {
+        const double depth = d.limits.clamp(d.plane.at + d.plane.y * double(r.y0 + y) + d.plane.x * double(r.x0 + x));
+        if ((v0 | v1 | v2) >= 0 && depth >= -1 && depth <= 1) offer(p, pixel, depth_bits(depth), r.triangle);
+        v0 += r.step_y[0], v1 += r.step_y[1], v2 += r.step_y[2], pixel += p.W;
+      }
     }
   }
-  p.tiles[item] = tiles;
+}
+
+// Appends to the list; where that is full, the thread walks the whole box itself.
+template <class T>
+GLR_FUNC void append(const RasterizeParams<T>& p, TileRecord r) {
+  TileRecord* records = reinterpret_cast<TileRecord*>(p.records);
+  int64_t index = p.most_records;
+  if (int64_t(p.counters[1] >> kTileBits) < p.most_records) {  // else not even counted: the number must fit its bits
+    const uint64_t before = atomic_add_u64(p.counters + 1, uint64_t(1) << kTileBits | uint64_t(r.tiles()));
+    index = int64_t(before >> kTileBits), r.first_tile = int64_t(before & kTileMask);
+  }
+  if (index < p.most_records) {
+    records[index] = r;
+  } else {
+    walk_record(p, r, 0, 0, r.width, r.height);
+  }
 }
 
 template <class T>
 GLR_KERNEL rasterize_triangles(const RasterizeParams<T>& p) {
-  GLR_FOR_EACH(item, p.num_items) rasterize_triangle<true>(p, item, item_target(p, item));
+  GLR_FOR_EACH(item, p.num_items) {
+    const ItemTarget target = item_target(p, item);
+    SimpleTriangle t = {};
+    const Found found = find_simple(p, target, &t);
+    if (found == Found::kLeft) {
+      const int64_t index = int64_t(atomic_add_u64(p.counters, 1));
+      if (index < p.most_left) p.left[index] = item;
+    }
+    if (found != Found::kSimple) continue;
+    if (t.is_short && (t.x1 - t.x0) * (t.y1 - t.y0) <= kSmallBox) {
+      walk_small(p, target, t);
+      continue;
+    }
+    PieceEdges<int64_t> e = {{0, 0, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 0}};
+    if (!sides_of(t, &e)) continue;
+    TileRecord r = record_of(e, {t.x0, t.y0, t.x1, t.y1}, target.image * p.H * p.W, p.W, target.triangle);
+    r.is_fixed = true, r.depth.fixed = t.depth;
+    append(p, r);
+  }
 }
 GLR_EXPORT(rasterize_triangles, RasterizeParams)
 
 template <class T>
-GLR_KERNEL rasterize_images(const RasterizeParams<T>& p) {
-  GLR_FOR_EACH(image, p.N) {
-    const ItemRange items = items_of(p, image);
-    const int64_t first = p.item_start ? p.first_triangle[image] : 0;
-    for (int64_t item = items.begin; item < items.end; ++item)
-      rasterize_triangle<false>(p, item, {image, int32_t(first + item - items.begin)});
+GLR_KERNEL rasterize_left(const RasterizeParams<T>& p) {
+  const int64_t count = int64_t(p.counters[0]);
+  const bool complete = count <= p.most_left;  // else all items are gone through again
+  GLR_FOR_EACH(i, complete ? count : p.num_items) {
+    const ItemTarget target = item_target(p, complete ? p.left[i] : i);
+    SimpleTriangle simple = {};
+    if (!complete && find_simple(p, target, &simple) != Found::kLeft) continue;
+    VertexIndices v;
+    ScreenPolygon s;
+    if (!load_triangle(p.tri, p.num_triangles, p.V, target.triangle, &v)) continue;
+    if (!prepare(p.pos + target.image * p.pos_stride, v, grid_of(p), p.cull, &s)) continue;
+    for_each_piece(s, s.box, [&](const PieceEdges<int64_t>& e) {
+      TileRecord r = record_of(e, s.box, target.image * p.H * p.W, p.W, target.triangle);
+      r.is_fixed = s.has_fixed_depth;
+      if (r.is_fixed) {
+        r.depth.fixed = fixed_depth(s);
+      } else {
+        r.depth.exact = {s.plane, s.limits};
+      }
+      append(p, r);
+    });
   }
 }
-GLR_EXPORT(rasterize_images, RasterizeParams)
+GLR_EXPORT(rasterize_left, RasterizeParams)
 
 // On a GPU a warp shares a tile, each thread with its own columns: neighbouring threads touch neighbouring keys.
 template <class T>
 GLR_KERNEL rasterize_tiles(const RasterizeParams<T>& p) {
   constexpr int64_t columns = kTileWidth / kWarpSize;
-  GLR_FOR_EACH(slot, p.tiles[p.num_items - 1] * kWarpSize) {
+  const TileRecord* records = reinterpret_cast<const TileRecord*>(p.records);
+  const int64_t count = min(int64_t(p.counters[1] >> kTileBits), p.most_records);
+  const int64_t tiles = count > 0 ? records[count - 1].first_tile + records[count - 1].tiles() : 0;
+  GLR_FOR_EACH(slot, tiles * kWarpSize) {
     const int64_t work = slot / kWarpSize, lane = slot % kWarpSize;
-    int64_t low = 0, high = p.num_items - 1;  // the first triangle whose running sum exceeds the work index
+    int64_t low = 0, high = count - 1;  // the last record that starts at or before the tile
     while (low < high) {
-      const int64_t middle = (low + high) / 2;
-      if (p.tiles[middle] > work) {
-        high = middle;
+      const int64_t middle = (low + high + 1) / 2;
+      if (records[middle].first_tile <= work) {
+        low = middle;
       } else {
-        low = middle + 1;
+        high = middle - 1;
       }
     }
-    const int64_t tile = work - (low > 0 ? p.tiles[low - 1] : 0);
-    const ItemTarget target = item_target(p, low);
-    ScreenPolygon s;
-    if (!prepare(p, target, &s)) continue;
-    const int64_t across = tiles_across(s.box), row = tile / across;
-    const int64_t x0 = s.box.x0 + (tile - row * across) * kTileWidth + lane * columns;
-    const int64_t y0 = s.box.y0 + row * kTileHeight;
-    walk<true>(p, s, target, {x0, y0, min(x0 + columns, s.box.x1), min(y0 + kTileHeight, s.box.y1)});
+    const TileRecord& r = records[low];
+    const int64_t across = tiles_across(r.width), tile = work - r.first_tile, row = tile / across;
+    const int64_t x0 = (tile - row * across) * kTileWidth, y0 = row * kTileHeight;
+    if (r.is_beside(x0, y0)) continue;
+    walk_record(p, r, x0 + lane * columns, y0, min(x0 + (lane + 1) * columns, int64_t(r.width)),
+                min(y0 + kTileHeight, int64_t(r.height)));
   }
 }
 GLR_EXPORT(rasterize_tiles, RasterizeParams)
 
+#ifndef GLR_WARP_SIZE
+
+#include "common/image_cells.cuh"
+
 template <class T>
-GLR_KERNEL rasterize_bands(const RasterizeParams<T>& p) {
-  const int64_t bands = (p.H + kBandRows - 1) / kBandRows;
-  GLR_FOR_EACH(work, p.N * bands) {
-    const int64_t image = work / bands, y0 = work % bands * kBandRows, y1 = min(y0 + kBandRows, p.H);
-    const ItemRange items = items_of(p, image);
-    int64_t low = 0, high = p.num_large;  // the first large item of this image
-    while (low < high) {
-      const int64_t middle = (low + high) / 2;
-      if (p.large[middle] < items.begin) {
-        low = middle + 1;
-      } else {
-        high = middle;
-      }
-    }
-    for (; low < p.num_large && p.large[low] < items.end; ++low) {
-      const ItemTarget target = item_target(p, p.large[low]);
-      ScreenPolygon s;
-      if (!prepare(p, target, &s)) continue;
-      const PixelBox box = {s.box.x0, max(s.box.y0, y0), s.box.x1, min(s.box.y1, y1)};
-      if (box.height() > 0) walk_alone(p, s, target, box);
-    }
+GLR_KERNEL rasterize_cells(const RasterizeParams<T>& p) {
+  try {
+    draw_images(p);
+  } catch (const std::bad_alloc&) {
+    *p.failed = 1;
   }
 }
-GLR_EXPORT(rasterize_bands, RasterizeParams)
+GLR_EXPORT(rasterize_cells, RasterizeParams)
+
+GLR_HOST_ENTRY void glr_release_scratch() { Scratch::release(); }
+
+#endif

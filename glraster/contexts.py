@@ -174,14 +174,23 @@ class SoftwareRasterizer(RasterizeContext):
     reach = 1e15
 
     def find_visible(
-        self, scene: Scene, behind: Visibility | None = None, *, peeling: bool = False, by_bands: bool | None = None
+        self, scene: Scene, behind: Visibility | None = None, *, peeling: bool = False, by_cells: bool | None = None
     ) -> Visibility:
-        """As in the base class; `by_bands` chooses between the two equal kernels for large triangles."""
+        """As in the base class; `by_cells` chooses between two equal ways, made for CPUs and for GPUs."""
         self._check_open()
-        return software.find_visible(scene, behind, by_bands)
+        return software.find_visible(scene, behind, peeling=peeling, by_cells=by_cells)
 
     def ids_dtype(self, peeling: bool) -> torch.dtype:
-        return torch.int64
+        return torch.int64 if peeling or self.device.type != "cpu" else torch.int32
+
+    def shrink(self) -> None:
+        """Gives back the memory, 128 MiB at most, that this process keeps for the calls to come on a CPU.
+
+        Raises:
+            RuntimeError: the context is closed.
+        """
+        self._check_open()
+        software.release_scratch()
 
 
 class OpenGLRasterizer(RasterizeContext):

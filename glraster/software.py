@@ -4,51 +4,83 @@ from typing import Any
 
 import torch
 
-from glraster.cuda_kernels.launcher import KernelFile, new_output, runs_on_gpu, threads_for
+from glraster.cuda_kernels.host import release_scratch
+from glraster.cuda_kernels.launcher import KernelFile, new_output, runs_on_gpu
 from glraster.cuda_kernels.upload import to_device
 
 from .scene import CULL_SIGN, Scene, Visibility
 
-__all__ = ["find_visible"]
+__all__ = ["find_visible", "release_scratch"]
 
 KERNELS = KernelFile("rasterize")
-_THREADS_PER_TILE = 32  # on a GPU
+# On a GPU. Lists have room for so many triangles; what does not fit is drawn too, but slowly.
+_MOST_LEFT, _MOST_RECORDS = 1 << 20, 1 << 17
+_RECORD_NUMBERS = 20  # int64 of a record
+_THREADS_PER_TILE, _TILE_PIXELS = 32, 256
+_GUARD_PIXELS = 1 << 20  # coordinates up to here stay unclipped; beyond, x and y are clipped
+# In images longer than 2^22 pixels the other axis is clipped nearer, so that edge functions stay below 2^63.
+_GUARD_AREA = 1 << 42
 
 
-def find_visible(scene: Scene, behind: Visibility | None = None, by_bands: bool | None = None) -> Visibility:
+def find_visible(
+    scene: Scene, behind: Visibility | None = None, *, peeling: bool = False, by_cells: bool | None = None
+) -> Visibility:
     """Finds the nearest triangle of every pixel; with `behind`, the nearest behind that layer of the same scene.
 
     Args:
         scene: what is drawn.
-        behind: an earlier result.
-        by_bands: which of the two equal kernels draws large triangles; None: the one that suits the device.
+        behind: an earlier result, found with `peeling`.
+        peeling: the result is to serve as `behind`: it is keys.
+        by_cells: which of two equal ways to take: the one for CPUs, or that for GPUs, which can run on a CPU too.
+            None: the one that suits the device.
+
+    Raises:
+        MemoryError: on a CPU, there is not enough memory for the lists of triangles.
     """
-    N, H, W, T = scene.num_images, scene.height, scene.width, scene.tri.shape[0]
-    device = scene.pos.device
-    keys = new_output(scene.pos, N, H, W, dtype=torch.int64).fill_(-1)
+    if by_cells is None:
+        by_cells = not runs_on_gpu(scene.pos.device)
+    N, H, W = scene.num_images, scene.height, scene.width
+    keys = peeling or not by_cells
+    found = new_output(scene.pos, N, H, W, dtype=torch.int64 if keys else torch.int32)
     item_start, first_triangle, num_items = _work_items(scene)
-    if keys.numel() and num_items:
-        tiles = keys.new_empty(num_items)
-        fields: dict[str, Any] = {
-            **{"pos": scene.pos, "tri": scene.tri, "item_start": item_start, "first_triangle": first_triangle},
-            **{"previous": None if behind is None else behind.ids, "keys": keys, "tiles": tiles, "large": None},
-            **{"N": N, "H": H, "W": W, "V": scene.pos.shape[-2], "num_triangles": T, "num_items": num_items},
-            **{"num_large": 0, "pos_stride": scene.pos_stride, "cull": CULL_SIGN[scene.cull]},
-        }
-        threads = threads_for(num_items, device)
-        alone = threads is not None and N % threads == 0  # each thread has as many images as the others
-        kernel = "rasterize_images" if alone else "rasterize_triangles"
-        KERNELS.launch(kernel, num_items, threads=threads, **fields)
-        if by_bands or (by_bands is None and not runs_on_gpu(device)):
-            large = tiles.nonzero()
-            if len(large):
-                fields |= {"large": large, "num_large": len(large)}
-                KERNELS.launch("rasterize_bands", keys.numel(), **fields)
-        else:
-            tiles.cumsum_(0)
-            most = max(keys.numel(), _THREADS_PER_TILE * num_items)  # how many there are, only the GPU knows
-            KERNELS.launch("rasterize_tiles", most, **fields)
-    return Visibility(keys)
+    if not found.numel() or not num_items:
+        return Visibility(found.fill_(-1))
+    fields: dict[str, Any] = {
+        **{"pos": scene.pos, "tri": scene.tri, "item_start": item_start, "first_triangle": first_triangle},
+        **{"previous": None if behind is None else behind.ids, "keys" if keys else "ids": found},
+        **{"N": N, "H": H, "W": W, "V": scene.pos.shape[-2], "num_triangles": scene.tri.shape[0]},
+        **{
+            "num_items": num_items,
+            "most_left": 0,
+            "most_records": 0,
+            "pos_stride": scene.pos_stride,
+            "cull": CULL_SIGN[scene.cull],
+        },
+        **{"guard_x": _guard(W, H), "guard_y": _guard(H, W), "pixel_x": 1 / W, "pixel_y": 1 / H},
+    }
+    if by_cells:
+        failed = torch.zeros(1, dtype=torch.int64)
+        KERNELS.launch("rasterize_cells", max(found.numel(), num_items), failed=failed, **fields)
+        if failed.item():
+            raise MemoryError(f"rasterize(): not enough memory for lists of {num_items} triangles")
+        return Visibility(found)
+    found.fill_(-1)
+    most_left, most_records = min(num_items, _MOST_LEFT), min(5 * num_items, _MOST_RECORDS)
+    vertices = (N if scene.ranges is None else 1) * scene.pos.shape[-2]
+    fields |= {"snapped": found.new_empty(2 * vertices), "left": found.new_empty(most_left), "most_left": most_left}
+    fields |= {"records": found.new_empty(most_records * _RECORD_NUMBERS), "most_records": most_records}
+    fields["counters"] = found.new_zeros(2)
+    KERNELS.launch("rasterize_vertices", vertices, **fields)
+    KERNELS.launch("rasterize_triangles", num_items, **fields)
+    KERNELS.launch("rasterize_left", most_left, **fields)
+    tiles = (found.numel() // _TILE_PIXELS + most_records) * _THREADS_PER_TILE  # how many, only the GPU knows
+    KERNELS.launch("rasterize_tiles", tiles, **fields)
+    return Visibility(found)
+
+
+def _guard(size: int, other: int) -> float:
+    """How many times the view, along an axis of so many pixels, coordinates may lie from its middle unclipped."""
+    return max(1.0, 2.0 * min(_GUARD_PIXELS, _GUARD_AREA // other) / size)
 
 
 def _work_items(scene: Scene) -> tuple[torch.Tensor | None, torch.Tensor | None, int]:

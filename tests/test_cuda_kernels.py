@@ -86,7 +86,7 @@ def test_render_equals_host(on_emulated_gpu, size, dtype):
     expected = render(*scene, size, dtype)
     gpu = on_emulated_gpu()
     assert_agree(render(*scene, size, dtype), expected)
-    assert {"rasterize_triangles", "rasterize_tiles", "barycentrics_bwd", "antialias_bwd"} <= set(gpu.launched)
+    assert {"rasterize_left", "rasterize_tiles", "barycentrics_bwd", "antialias_bwd"} <= set(gpu.launched)
 
 
 def test_ranges_equal_host(on_emulated_gpu):

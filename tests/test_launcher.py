@@ -53,7 +53,7 @@ def test_compiles_and_takes_the_structs(nvcc, emulation_folder, tmp_path, archit
 
 
 FIRST_AND_LAST = {
-    "rasterize": ["rasterize_tiles"],
+    "rasterize": ["rasterize_triangles", "rasterize_tiles"],
     "upload": ["upload_integers"],
     "corners": ["corners_order"],
     "facing": ["facing_find"],

@@ -78,6 +78,9 @@ GLR_FUNC void atomic_min_u64(uint64_t* target, uint64_t value) {
   atomicMin(reinterpret_cast<unsigned long long*>(target), static_cast<unsigned long long>(value));
 }
 GLR_FUNC int32_t atomic_min_i32(int32_t* target, int32_t value) { return atomicMin(target, value); }
+GLR_FUNC uint64_t atomic_add_u64(uint64_t* target, uint64_t value) {  // what was there before
+  return atomicAdd(reinterpret_cast<unsigned long long*>(target), static_cast<unsigned long long>(value));
+}
 GLR_FUNC uint64_t atomic_cas_u64(uint64_t* target, uint64_t expected, uint64_t value) {
   return atomicCAS(reinterpret_cast<unsigned long long*>(target), static_cast<unsigned long long>(expected),
                    static_cast<unsigned long long>(value));
@@ -182,6 +185,9 @@ GLR_FUNC int32_t atomic_min_i32(int32_t* target, int32_t value) {
   while (value < seen && !__atomic_compare_exchange_n(target, &seen, value, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
   }
   return seen;
+}
+GLR_FUNC uint64_t atomic_add_u64(uint64_t* target, uint64_t value) {
+  return __atomic_fetch_add(target, value, __ATOMIC_RELAXED);
 }
 GLR_FUNC uint64_t atomic_cas_u64(uint64_t* target, uint64_t expected, uint64_t value) {
   __atomic_compare_exchange_n(target, &expected, value, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);

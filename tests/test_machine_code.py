@@ -1,0 +1,100 @@
+"""What the compilers make of the rasterizer's loops: vectors on a CPU, integers and few instructions on a GPU."""
+
+import importlib.util
+import re
+import shutil
+from pathlib import Path
+
+import machine_code
+import pytest
+
+from glraster.cuda_kernels import compile_check, host, sources
+
+LOOPS = {  # functions of which the loops do nearly all of the work, and what they mostly do, on vectors of 32 bytes
+    "set_up_edges<float>": r"vpmulld|vpsubd",
+    "set_up_depths<float>": r"vmulpd",
+    "set_up_depths<double>": r"vmulpd",
+    "cover_fixed<false>": r"vpminsd|vpblendvb|vblendvps",
+    "cover_fixed<true>": r"vpminsd|vpblendvb|vblendvps",
+    "cover_exact<false>": r"vm(ax|in)pd",
+    "draw_lanes<false, float>": r"vpminsd",
+    "draw_lanes<true, double>": r"vpminsd",
+    "set_up_runs<float>": r"vmulpd",
+    "barycentrics_row<float": r"vmulpd",
+    "barycentrics_row<double": r"vmulpd",
+}
+
+
+@pytest.fixture(scope="session")
+def host_listings() -> dict[str, list[str]]:
+    """Instructions of the functions in LOOPS, of the host library in use, where that has vectors of 32 bytes."""
+    for tool in ("objdump", "nm"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"no {tool}")
+    library = Path(host.host_library()._name)
+    if library.stem not in ("host_avx2", "host_avx512"):
+        pytest.skip(f"{library.name} has no vectors of 32 bytes")
+    return machine_code.host_functions(library, "|".join(map(re.escape, LOOPS)))
+
+
+@pytest.mark.parametrize("function", LOOPS)
+def test_loops_are_vectorized(host_listings, function):
+    """Without vectors, most arithmetic would be on single numbers of double precision; what is left is a loop's end."""
+    found = [lines for name, lines in host_listings.items() if function in name]
+    assert found
+    for lines in found:
+        vectors = sum(re.match(rf"(?:{LOOPS[function]})\b.*%[yz]mm", line) is not None for line in lines)
+        single = sum(re.match(r"v(add|mul|sub|max|min)sd\b", line) is not None for line in lines)
+        assert vectors > 0 and single <= max(vectors, 24), (vectors, single)
+
+
+@pytest.fixture(scope="session")
+def nvdisasm() -> str:
+    """NVIDIA's disassembler: on the PATH, or from the package nvidia-cuda-nvdisasm."""
+    if shutil.which("nvcc") is None:
+        pytest.skip("no nvcc")
+    found = shutil.which("nvdisasm")
+    package = importlib.util.find_spec("nvidia")
+    for folder in package.submodule_search_locations if package and package.submodule_search_locations else ():
+        found = found or next(map(str, Path(folder).glob("*/bin/nvdisasm")), None)
+    if found is None:
+        pytest.skip("no nvdisasm (pip install nvidia-cuda-nvdisasm)")
+    return found
+
+
+ARCHITECTURES = [*(pytest.param(f"sm_{n}", marks=pytest.mark.slow) for n in (86, 89, 120)), "sm_90"]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_rasterizer_on_gpus(nvdisasm, tmp_path, architecture):
+    """GeForce cards have a sixty-fourth of single precision's rate for double precision: pixels are integers there."""
+    cubin = tmp_path / "rasterize.cubin"
+    job = compile_check.Job(sources.FOLDER / "rasterize.cu", architecture, (), False)
+    uses = {use.entry: use for use in compile_check.compile_with_nvcc(job, cubin)}
+    listings = machine_code.cuda_kernels(nvdisasm, cubin)
+    triangles, tiles = (listings[f"rasterize_{name}_f32"] for name in ("triangles", "tiles"))
+    assert machine_code.double_rate(machine_code.instructions_of(triangles)) <= 160
+    assert "MUFU.RCP64H" not in machine_code.instructions_of(tiles)
+    for name, registers in (("triangles", 112), ("tiles", 64)):
+        assert uses[f"rasterize_{name}_f32"].stack == 0 and uses[f"rasterize_{name}_f32"].registers <= registers
+    for listing in (triangles, tiles):
+        over_pixels = [loop for loop in machine_code.loops(listing) if loop.count("RED|ATOM")]
+        integers = [loop for loop in over_pixels if not machine_code.double_rate(loop.instructions)]
+        assert len(integers) >= 2 and (len(integers) == len(over_pixels) or listing is tiles)
+        for loop in integers:
+            assert len(loop.instructions) <= 40 * loop.count("RED|ATOM")
+
+
+def test_loops_are_found():
+    """In a listing by hand: one loop inside of another, and a jump forward that is none."""
+    lines = [
+        ".L_x_0:",
+        "/*0000*/ MOV R0, R1 ;",
+        ".L_x_1:",
+        "/*0010*/ @P0 DADD R2, R2, R4 ;",
+        "/*0020*/ RED.E.MIN.64 [R2] ;",
+    ]
+    lines += ["/*0030*/ @!P1 BRA `(.L_x_1) ;", "/*0040*/ @P2 BRA `(.L_x_2) ;", "/*0050*/ BRA `(.L_x_0) ;", ".L_x_2:"]
+    (inner,) = machine_code.loops("\n".join(lines))
+    assert inner.instructions == ("DADD", "RED.E.MIN.64", "BRA")
+    assert inner.count("RED") == machine_code.double_rate(inner.instructions) == 1
