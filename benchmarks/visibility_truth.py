@@ -78,7 +78,7 @@ def vertex_gradients(
 def true_vertex_gradient(
     glctx, scene: Scene, vertex: int, camera: str, colors: torch.Tensor, size: int
 ) -> torch.Tensor:
-    """Of the loss of each colour with respect to one vertex, [C, 3]: central differences of the part that it changes."""
+    """Of the loss of each colour with respect to a vertex, [C, 3]: central differences of the part that it changes."""
     ring = scene.tri.long()[(scene.tri == vertex).any(1)].unique()
     clip = to_clip(scene.vertices[ring], camera)
     pixel = (clip[:, :2] / clip[:, 3:] + 1) / 2 * size
