@@ -18,7 +18,7 @@ from visibility_truth import STEP, draw, places, supersampled, true_vertex_gradi
 
 import glraster
 
-SIZE = 72
+SIZE, VERTEX_SIZE = 72, 256
 # Scene, motion, colour.
 ROWS = [
     ("icosphere, 80", "scale", "smooth"),
@@ -72,22 +72,22 @@ def draw_pixels(glctx, scenes: dict[str, Scene], path: Path) -> None:
 
 def draw_vertices(glctx, scene: Scene, path: Path) -> None:
     colors = scene.colors()["unit"][:, None]
-    seen = vertex_gradients(glctx, scene, "perspective", colors, SIZE, glraster.edge_gradients)[0].abs().sum(1) > 0
+    seen = vertex_gradients(glctx, scene, "perspective", colors, VERTEX_SIZE, glraster.edge_gradients)[0].abs().sum(1) > 0
     truth = torch.zeros_like(scene.vertices)
     for vertex in seen.nonzero()[:, 0].tolist():
-        truth[vertex] = true_vertex_gradient(glctx, scene, vertex, "perspective", colors, SIZE)[0]
+        truth[vertex] = true_vertex_gradient(glctx, scene, vertex, "perspective", colors, VERTEX_SIZE)[0]
     panels = {"finite differences": truth}
-    panels |= {n: vertex_gradients(glctx, scene, "perspective", colors, SIZE, m)[0] for n, m in METHODS.items()}
+    panels |= {n: vertex_gradients(glctx, scene, "perspective", colors, VERTEX_SIZE, m)[0] for n, m in METHODS.items()}
     clip = to_clip(scene.vertices, "perspective")
     point = (clip[:, :2] / clip[:, 3:]).numpy()
     figure = Figure(figsize=(2.6 * len(panels), 2.8), layout="constrained")
-    scale = 4 * float(truth[:, :2].norm(dim=1).max())
+    scale = 5 * float(truth[:, :2].norm(dim=1).max())
     near = scene.tri.numpy()[(scene.vertices[scene.tri.long()].mean(1)[:, 2] > 0.1).numpy()]
     for axis, (name, gradient) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
         cosine = torch.cosine_similarity(gradient[seen].flatten(), truth[seen].flatten(), 0)
         axis.triplot(*point.T, near, color="0.85", linewidth=0.5)
         axis.quiver(*point[seen].T, *gradient[seen, :2].numpy().T, scale=scale, width=0.008, color="tab:red")
-        axis.set(xticks=[], yticks=[], aspect="equal", xlim=(-1, 1), ylim=(-1, 1))
+        axis.set(xticks=[], yticks=[], aspect="equal", xlim=(-1.1, 1.1), ylim=(-1.1, 1.1))
         axis.set_title(name if name == "finite differences" else f"{name}: cosine {cosine:.3f}", fontsize=8)
     figure.savefig(path, dpi=90)
 

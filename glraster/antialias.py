@@ -73,7 +73,7 @@ def antialias(
 
     Silhouettes are looked for among the edges of the triangles that pixels show. Where triangles come near the size of
     a pixel, these are seldom on the silhouette: the gradient of the area of a sphere's picture, at 256 x 256 pixels, is
-    RATIOS of the true one for 80, 1,280, 20,480 and 81,920 triangles, and 0 where bodies intersect.
+    0.85, 0.27, 0.016 and 0.005 of the true one for 80, 1,280, 20,480 and 81,920 triangles, and 0 where bodies intersect.
     `edge_gradients` has none of these limits: `antialias(edge_gradients(color, rast, pos, tri), rast, pos.detach(),
     tri)` gives the same picture. See docs/visibility.md.
 
