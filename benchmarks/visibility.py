@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from visibility_scenes import CAMERAS, Scene, make_scenes
+from visibility_scenes import CAMERAS, MOTIONS, Scene, make_scenes
 from visibility_truth import Method, true_derivative, true_vertex_gradient, vertex_gradients
 
 import glraster
@@ -45,19 +45,14 @@ def error(row: dict, method: str) -> float:
     return 100 * abs(row[method] - row["truth"]) / row["largest"]
 
 
-def print_table(rows: list[dict], methods: list[str]) -> None:
-    """One line per scene: the worst errors of each motion, method by method, as Markdown."""
-    motions = list(dict.fromkeys(row["motion"] for row in rows))
-    print(f"| scene, triangles | {' | '.join(motions)} | unit colours |\n|---|{'---:|' * (len(motions) + 1)}")
-    for scene in dict.fromkeys(row["scene"] for row in rows):
-        mine = [row for row in rows if row["scene"] == scene]
-        cells = []
-        for chosen in [[r for r in mine if r["motion"] == m] for m in motions] + [
-            [r for r in mine if r["color"] == "unit"]
-        ]:
-            worst = [max((error(row, method) for row in chosen), default=None) for method in methods]
-            cells.append("" if worst[0] is None else " / ".join(f"{w:.1f}" for w in worst))
-        print(f"| {scene} | {' | '.join(cells)} |")
+def print_row(rows: list[dict], methods: list[str]) -> None:
+    """The worst errors of a scene for each motion, method by method, as Markdown."""
+    chosen = [[row for row in rows if row["motion"] == motion] for motion in MOTIONS]
+    chosen.append([row for row in rows if row["color"] == "unit"])
+    cells = [
+        " / ".join(f"{max(error(row, m) for row in some):.1f}" for m in methods) if some else "" for some in chosen
+    ]
+    print(f"| {rows[0]['scene']} | {' | '.join(cells)} |", flush=True)
 
 
 def print_cosines(glctx, scenes: list[Scene], size: int, vertices: int) -> None:
@@ -73,7 +68,7 @@ def print_cosines(glctx, scenes: list[Scene], size: int, vertices: int) -> None:
         truth = torch.stack([true_vertex_gradient(glctx, scene, int(v), CAMERAS[0], colors, size) for v in chosen], 1)
         for k, color in enumerate(scene.colors()):
             cosines = [torch.cosine_similarity(g[k][chosen].flatten(), truth[k].flatten(), 0) for g in found.values()]
-            print(f"| {scene.name}, {color} | {' | '.join(f'{c:.3f}' for c in cosines)} |")
+            print(f"| {scene.name}, {color} | {' | '.join(f'{c:.3f}' for c in cosines)} |", flush=True)
 
 
 def main() -> None:
@@ -87,11 +82,11 @@ def main() -> None:
     rows = []
     with glraster.SoftwareRasterizer("cpu") as glctx:
         scenes = [scene for scene in make_scenes(args.mesh) if args.scenes in scene.name]
+        print(f"Percent of the scene's largest derivative: {' / '.join(METHODS)}\n")
+        print(f"| scene, triangles | {' | '.join(MOTIONS)} | unit colours |\n|---|{'---:|' * (len(MOTIONS) + 1)}")
         for scene in scenes:
             rows += measure(glctx, scene, args.size, METHODS)
-            print(".", end="", flush=True)
-        print(f"\nPercent of the scene's largest derivative: {' / '.join(METHODS)}\n")
-        print_table(rows, list(METHODS))
+            print_row([row for row in rows if row["scene"] == scene.name], list(METHODS))
         if args.vertices:
             few = [s for s in scenes if 300 < len(s.tri) < 6000 and not s.facets and not s.second.any()]
             print_cosines(glctx, few, args.size, args.vertices)

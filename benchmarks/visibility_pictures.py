@@ -72,7 +72,9 @@ def draw_pixels(glctx, scenes: dict[str, Scene], path: Path) -> None:
 
 def draw_vertices(glctx, scene: Scene, path: Path) -> None:
     colors = scene.colors()["unit"][:, None]
-    seen = vertex_gradients(glctx, scene, "perspective", colors, VERTEX_SIZE, glraster.edge_gradients)[0].abs().sum(1) > 0
+    seen = (
+        vertex_gradients(glctx, scene, "perspective", colors, VERTEX_SIZE, glraster.edge_gradients)[0].abs().sum(1) > 0
+    )
     truth = torch.zeros_like(scene.vertices)
     for vertex in seen.nonzero()[:, 0].tolist():
         truth[vertex] = true_vertex_gradient(glctx, scene, vertex, "perspective", colors, VERTEX_SIZE)[0]
