@@ -31,7 +31,7 @@ def test_gauss_newton(tmp_path):
 
 
 def test_intersect(tmp_path):
-    few = ["--resolution", 32, "--max-iter", 30]
+    few = ["--resolution", 32, "--max-iter", 60]
     out = run_sample("intersect", *few, "--context", "software", "--out", tmp_path / "found.png").stdout
     off = {line.split(":")[0]: float(line.split()[-1]) for line in out.splitlines() if "off by" in line}
     assert off["antialias"] == 0.25 and off["edge_gradients"] < 0.02
