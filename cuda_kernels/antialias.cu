@@ -2,11 +2,15 @@
 // nearer one passes between their centres, the colours are blended by where it passes. Visibility thereby gets
 // gradients with respect to vertex positions.
 //   alpha = s (1/2 - d),  d: distance of the edge from the nearer triangle's pixel, along the line to the other pixel
-// Triangles that reach behind the eye (w <= 0) cannot be projected. Their edges are looked for in homogeneous pixel
-// coordinates (X, Y, w), where the pixels' line is the plane Y = 0: edge (a, b) meets it in (Y_a b - Y_b a) / (Y_a -
-// Y_b). Source: Laine et al. 2020, section 3.5; homogeneous rasterization (Olano and Greer 1997).
-#include "common/neighbours.cuh"
-#include "common/triangle_id.cuh"
+// The host copies images row by row, and blends the few pairs that it finds in a row while that is in the cache. On a
+// GPU the image has been copied, antialias_find lists candidate pairs, and each of these has a thread of the kernels.
+// Source: Laine et al. 2020, section 3.5.
+#include "common/pixel_pairs.cuh"
+#ifdef GLR_WARP_SIZE
+#include "common/pair_lists.cuh"
+#else
+#include "common/pair_rows.cuh"
+#endif
 
 template <class T>
 struct AntialiasParams {
@@ -15,299 +19,48 @@ struct AntialiasParams {
   const T* pos;               // [N or 1, V, 4] clip space
   const int32_t* tri;         // [T, 3]
   const int32_t* neighbours;  // [T, 3], see common/neighbours.cuh; made by topology.cu
-  T* out;                     // [N, H, W, C]
+  T* out;                     // [N, H, W, C]; on a GPU a copy of color
   const T* grad_out;          // [N, H, W, C]
-  T* grad_color;              // [N, H, W, C], null if not wanted
+  T* grad_color;              // [N, H, W, C], on a GPU a copy of grad_out; null if not wanted
   double* grad_pos;           // [N or 1, V, 4], zeroed; null if not wanted
   const T* tangent_color;     // [N, H, W, C], null if none
   const T* tangent_pos;       // [N or 1, V, 4], null if none
-  T* tangent_out;             // [N, H, W, C]
+  T* tangent_out;             // [N, H, W, C]; on a GPU a copy of tangent_color, or zeros
+  int64_t* pairs;             // [2 N H W] GPU: candidates, in any order
+  uint64_t* num_pairs;        // [1] GPU: how many, zeroed
   int64_t N, H, W, C, V, num_triangles;
   int64_t pos_stride;         // elements from one image's positions to the next; 0: shared
   double pos_gradient_boost;  // factor of d alpha / d pos
 };
 
-// A vertex on the screen, in pixels from the centre of the nearer triangle's pixel: `along` towards the right (or, for
-// a vertical pair, upper) neighbour, `across` the other axis.
+// What a pair adds to one of its pixels.
 template <class T>
-struct PairPoint {
-  T along, across;
-};
-
-// The same before the division by w: (w along, w across, w), of a vertex anywhere.
-template <class T>
-struct PairVertex {
-  T along, across, w;
-};
-
-// Two neighbouring pixels and the triangle whose edge is looked for between them.
-template <class T>
-struct PixelPair {
-  int64_t p0, p1;  // p1 is right of p0, or above it
-  int64_t image;
-  int32_t own_x, own_y;  // the pixel that sees the triangle
-  int32_t triangle;
-  VertexIndices v;
-  T s;  // +1: p0 sees the triangle, -1: p1
-  bool vertical;
-};
-
-// What was found for a pair.
-template <class T>
-struct PairBlend {
-  T alpha;       // how much of color[p1] - color[p0] is added to p0 (alpha > 0) or p1
-  T distance;    // of the edge, as d but not clamped
-  int32_t a, b;  // vertices of the edge
-};
-
-template <class T>
-GLR_FUNC const T* position_of(const AntialiasParams<T>& p, const PixelPair<T>& pair, int32_t vertex) {
-  return p.pos + pair.image * p.pos_stride + int64_t(vertex) * 4;
+GLR_FUNC void blend_fwd(const AntialiasParams<T>& p, const PixelPair<T>& pair, const PairBlend<T>& blend, bool is_p0) {
+  if ((blend.alpha > 0) != is_p0) return;
+  const T *c0 = p.color + pair.p0 * p.C, *c1 = p.color + pair.p1 * p.C;
+  T* out = p.out + (is_p0 ? pair.p0 : pair.p1) * p.C;
+  for (int64_t c = 0; c < p.C; ++c) out[c] += blend.alpha * (c1[c] - c0[c]);
 }
 
-// Of a vertex before the eye, w > 0.
+// d out / d color.
 template <class T>
-GLR_FUNC PairPoint<T> project(const AntialiasParams<T>& p, const PixelPair<T>& pair, int32_t vertex) {
-  const T* v = position_of(p, pair, vertex);
-  const T inverse_w = T(1) / v[3];
-  const T x = (v[0] * inverse_w + T(1)) * (T(p.W) * T(0.5)) - (T(pair.own_x) + T(0.5));
-  const T y = (v[1] * inverse_w + T(1)) * (T(p.H) * T(0.5)) - (T(pair.own_y) + T(0.5));
-  return pair.vertical ? PairPoint<T>{y, x} : PairPoint<T>{x, y};
+GLR_FUNC void blend_bwd(const AntialiasParams<T>& p, const PixelPair<T>& pair, const PairBlend<T>& blend, bool is_p0) {
+  const T* g = p.grad_out + (blend.alpha > 0 ? pair.p0 : pair.p1) * p.C;
+  T* grad_color = p.grad_color + (is_p0 ? pair.p0 : pair.p1) * p.C;
+  const T sign = is_p0 ? -blend.alpha : blend.alpha;
+  for (int64_t c = 0; c < p.C; ++c) grad_color[c] += sign * g[c];
 }
 
-// Where the eye's axis lies, in pixels from the centre of the triangle's own pixel.
+// d out / d pos.
 template <class T>
-GLR_FUNC PairPoint<T> image_middle(const AntialiasParams<T>& p, const PixelPair<T>& pair) {
-  const T x = T(p.W) * T(0.5) - (T(pair.own_x) + T(0.5)), y = T(p.H) * T(0.5) - (T(pair.own_y) + T(0.5));
-  return pair.vertical ? PairPoint<T>{y, x} : PairPoint<T>{x, y};
-}
-
-template <class T>
-GLR_FUNC PairVertex<T> pair_vertex(const AntialiasParams<T>& p, const PixelPair<T>& pair, int32_t vertex) {
-  const T* v = position_of(p, pair, vertex);
-  const PairPoint<T> middle = image_middle(p, pair);
-  const T x = v[0] * (T(p.W) * T(0.5)), y = v[1] * (T(p.H) * T(0.5)), w = v[3];
-  return {(pair.vertical ? y : x) + middle.along * w, (pair.vertical ? x : y) + middle.across * w, w};
-}
-
-template <class T>
-GLR_FUNC bool is_before_eye(const AntialiasParams<T>& p, const PixelPair<T>& pair, int32_t vertex) {
-  return position_of(p, pair, vertex)[3] > 0;
-}
-
-template <class T>
-GLR_FUNC T side_of(const PairPoint<T>& a, const PairPoint<T>& b, const PairPoint<T>& q) {
-  return (b.along - a.along) * (q.across - a.across) - (b.across - a.across) * (q.along - a.along);
-}
-
-// On which side of edge (a, b) a triangle with vertex q lies where it can be seen. Beside a point e of the edge that is
-// before the eye, the triangle holds e + epsilon q: det(a, b, e + epsilon q) = epsilon det(a, b, q), whatever w of q.
-template <class T>
-GLR_FUNC T side_of(const PairVertex<T>& a, const PairVertex<T>& b, const PairVertex<T>& q) {
-  return q.along * (a.across * b.w - b.across * a.w) + q.across * (b.along * a.w - a.along * b.w) +
-         q.w * (a.along * b.across - b.along * a.across);
-}
-
-// True if the mesh ends at edge (a, b), the triangle's `side`, or folds over so that both its triangles project to one
-// side. `own` is the triangle's third vertex.
-template <class T>
-GLR_FUNC bool is_silhouette(const AntialiasParams<T>& p, const PixelPair<T>& pair, int32_t side, int32_t a, int32_t b,
-                            int32_t own, bool own_before_eye) {
-  const int32_t other = other_opposite(p.tri, p.neighbours, pair.triangle * 3 + side);
-  if (other < 0 || other >= p.V) return true;
-  T side_own, side_other;
-  if (own_before_eye && is_before_eye(p, pair, other)) {
-    const PairPoint<T> pa = project(p, pair, a), pb = project(p, pair, b);
-    side_own = side_of(pa, pb, project(p, pair, own)), side_other = side_of(pa, pb, project(p, pair, other));
-  } else {
-    const PairVertex<T> va = pair_vertex(p, pair, a), vb = pair_vertex(p, pair, b);
-    side_own = side_of(va, vb, pair_vertex(p, pair, own)), side_other = side_of(va, vb, pair_vertex(p, pair, other));
-  }
-  return (side_own > 0 && side_other > 0) || (side_own < 0 && side_other < 0);
-}
-
-// The triangle that a pixel sees; -1 if none, or one that does not exist.
-template <class T>
-GLR_FUNC int32_t triangle_at(const AntialiasParams<T>& p, int64_t pixel) {
-  const int32_t triangle = decode_triangle(p.rast[pixel * 4 + 3]);
-  return triangle < p.num_triangles ? triangle : -1;
-}
-
-// The pair of pixel (image, x, y) and its right or upper neighbour; false if both see the same triangle.
-template <class T>
-GLR_FUNC bool load_pair(const AntialiasParams<T>& p, int64_t image, int32_t x, int32_t y, bool vertical,
-                        PixelPair<T>* pair) {
-  const int64_t p0 = (image * p.H + y) * p.W + x, p1 = p0 + (vertical ? p.W : 1);
-  const int32_t t0 = triangle_at(p, p0), t1 = triangle_at(p, p1);
-  if (t0 == t1) return false;
-  const bool first = t1 < 0 || (t0 >= 0 && p.rast[p0 * 4 + 2] < p.rast[p1 * 4 + 2]);
-  pair->p0 = p0, pair->p1 = p1, pair->image = image, pair->vertical = vertical;
-  pair->s = first ? T(1) : T(-1);
-  pair->own_x = x + (!first && !vertical), pair->own_y = y + (!first && vertical);
-  pair->triangle = first ? t0 : t1;
-  return load_triangle(p.tri, p.num_triangles, p.V, pair->triangle, &pair->v);
-}
-
-// Of the triangle's edges between vertices i and i + 1, the one that crosses the line through the centres farthest
-// towards the neighbour.
-template <class T>
-struct FarthestEdge {
-  int32_t i = -1;  // -1: none
-  T distance = T(-1. / 16);
-  bool steep = false;  // across the line rather than along it
-
-  GLR_MEMBER void offer(int32_t edge, T d, T across, T along) {
-    if (d > distance) i = edge, distance = d, steep = !(fabs(across) < fabs(along));
-  }
-};
-
-template <class T>
-GLR_FUNC bool crosses(T a_across, T b_across) {
-  return (a_across < 0 && b_across > 0) || (a_across > 0 && b_across < 0);
-}
-
-template <class T>
-GLR_FUNC FarthestEdge<T> find_edge(const PairPoint<T> point[3], T s) {
-  FarthestEdge<T> found;
-  for (int32_t i = 0; i < 3; ++i) {
-    const PairPoint<T>&a = point[i], &b = point[i == 2 ? 0 : i + 1];
-    if (!crosses(a.across, b.across)) continue;
-    const T crossing = (a.along * b.across - b.along * a.across) / (b.across - a.across);
-    found.offer(i, s * crossing, b.across - a.across, b.along - a.along);
-  }
-  return found;
-}
-
-// The same for a triangle that reaches behind the eye: of its edges the part before the eye.
-template <class T>
-GLR_FUNC FarthestEdge<T> find_clipped_edge(const PairVertex<T> vertex[3], T s) {
-  FarthestEdge<T> found;
-  PairVertex<T> before = {T(0), T(0), T(0)}, behind = before;  // where the triangle's border meets the line
-  for (int32_t i = 0; i < 3; ++i) {
-    const PairVertex<T>&a = vertex[i], &b = vertex[i == 2 ? 0 : i + 1];
-    if (!crosses(a.across, b.across)) continue;
-    const T line_along = a.across * b.w - b.across * a.w, line_across = b.along * a.w - a.along * b.w;
-    const T to_point = T(1) / (a.across - b.across);
-    const PairVertex<T> point = {(a.across * b.along - b.across * a.along) * to_point, T(0), line_along * to_point};
-    if (point.w > 0)
-      before = point, found.offer(i, s * point.along / point.w, line_along, line_across);
-    else
-      behind = point;
-  }
-  // Where the line leaves the part before the eye without meeting an edge, towards the neighbour, there is none.
-  return s * (behind.along * before.w - before.along * behind.w) > 0 ? FarthestEdge<T>{} : found;
-}
-
-// Looks for the edge between the two pixels; false if there is nothing to blend.
-template <class T>
-GLR_FUNC bool analyze_pair(const AntialiasParams<T>& p, const PixelPair<T>& pair, PairBlend<T>* blend) {
-  const int32_t v0 = pair.v.v0, v1 = pair.v.v1, v2 = pair.v.v2;
-  const bool before_eye = is_before_eye(p, pair, v0) && is_before_eye(p, pair, v1) && is_before_eye(p, pair, v2);
-  FarthestEdge<T> found;
-  if (before_eye) {
-    const PairPoint<T> point[3] = {project(p, pair, v0), project(p, pair, v1), project(p, pair, v2)};
-    found = find_edge(point, pair.s);
-  } else {
-    const PairVertex<T> vertex[3] = {pair_vertex(p, pair, v0), pair_vertex(p, pair, v1), pair_vertex(p, pair, v2)};
-    found = find_clipped_edge(vertex, pair.s);
-  }
-  if (found.i < 0 || !(found.distance < T(17. / 16)) || !found.steep) return false;
-  blend->a = found.i == 0 ? v0 : found.i == 1 ? v1 : v2;
-  blend->b = found.i == 0 ? v1 : found.i == 1 ? v2 : v0;
-  const int32_t last = found.i == 0 ? v2 : found.i == 1 ? v0 : v1;
-  if (!is_silhouette(p, pair, found.i, blend->a, blend->b, last, before_eye)) return false;
-  blend->distance = found.distance;
-  blend->alpha = pair.s * (T(0.5) - min(max(found.distance, T(0)), T(1)));
-  return true;
-}
-
-// Calls visit(pair, blend, this pixel is p0) for those of a pixel's four pairs (right, up, left, down) where colours
-// are blended. Every pixel looks at its own pairs, so that its sum has a fixed order. `row` is image * H + y.
-template <class T, class Visit>
-GLR_FUNC void for_each_blend(const AntialiasParams<T>& p, int64_t row, int32_t x, const Visit& visit) {
-  const int64_t image = row / p.H;
-  const int32_t y = int32_t(row - image * p.H);
-  const T* id = p.rast + (row * p.W + x) * 4 + 3;
-  const bool differs[4] = {x + 1 < p.W && id[4] != id[0], y + 1 < p.H && id[4 * p.W] != id[0], x > 0 && id[-4] != id[0],
-                           y > 0 && id[-4 * p.W] != id[0]};
-  if (!(differs[0] | differs[1] | differs[2] | differs[3])) return;
-  for (int k = 0; k < 4; ++k) {
-    if (!differs[k]) continue;
-    const bool vertical = k & 1, is_p0 = k < 2;
-    PixelPair<T> pair;
-    PairBlend<T> blend;
-    if (load_pair(p, image, x - (!is_p0 && !vertical), y - (!is_p0 && vertical), vertical, &pair) &&
-        analyze_pair(p, pair, &blend))
-      visit(pair, blend, is_p0);
-  }
-}
-
-template <class T>
-GLR_KERNEL antialias_fwd(const AntialiasParams<T>& p) {
-  GLR_FOR_EACH_PIXEL(row, x, p.N * p.H, p.W) {
-    const int64_t pixel = row * p.W + x;
-    T* out = p.out + pixel * p.C;
-    for (int64_t c = 0; c < p.C; ++c) out[c] = p.color[pixel * p.C + c];
-    for_each_blend(p, row, x, [&](const PixelPair<T>& pair, const PairBlend<T>& blend, bool is_p0) {
-      if ((blend.alpha > 0) != is_p0) return;
-      for (int64_t c = 0; c < p.C; ++c)
-        out[c] += blend.alpha * (p.color[pair.p1 * p.C + c] - p.color[pair.p0 * p.C + c]);
-    });
-  }
-}
-GLR_EXPORT(antialias_fwd, AntialiasParams)
-
-// d alpha / d (along, across) of the edge's ends, scaled by g = dL / d alpha; alpha = s/2 - crossing. Then through the
-// projection, d (x/w W/2, y/w H/2) / d (x, y, w). The edge's length across is 1e-3 pixels at least.
-template <class T>
-GLR_FUNC void pair_position_bwd(const AntialiasParams<T>& p, const PixelPair<T>& pair, const PairBlend<T>& blend, T g,
-                                PairVertex<T> grad[2]) {
-  const int32_t index[2] = {blend.a, blend.b};
-  const PairPoint<T> pa = project(p, pair, blend.a), pb = project(p, pair, blend.b);
-  const T dy = pb.across - pa.across, inverse = T(1) / (dy < 0 ? min(dy, T(-1e-3)) : max(dy, T(1e-3)));
-  const T crossing = (pa.along * pb.across - pb.along * pa.across) * inverse;
-  const PairPoint<T> by_end[2] = {{-g * pb.across * inverse, -g * (crossing - pb.along) * inverse},
-                                  {g * pa.across * inverse, -g * (pa.along - crossing) * inverse}};
-  for (int k = 0; k < 2; ++k) {
-    const T* v = position_of(p, pair, index[k]);
-    const T gx = (pair.vertical ? by_end[k].across : by_end[k].along) * T(p.W) * T(0.5) / v[3];
-    const T gy = (pair.vertical ? by_end[k].along : by_end[k].across) * T(p.H) * T(0.5) / v[3];
-    grad[k] = {gx, gy, -(gx * v[0] + gy * v[1]) / v[3]};
-  }
-}
-
-// The same without the projection: crossing = (Y_a X_b - Y_b X_a) / (Y_a w_b - Y_b w_a), see PairVertex.
-template <class T>
-GLR_FUNC void clipped_position_bwd(const AntialiasParams<T>& p, const PixelPair<T>& pair, const PairBlend<T>& blend,
-                                   T g, PairVertex<T> grad[2]) {
-  const PairVertex<T> a = pair_vertex(p, pair, blend.a), b = pair_vertex(p, pair, blend.b);
-  const PairPoint<T> middle = image_middle(p, pair);
-  const T crossing = pair.s * blend.distance, scale = -g / (a.across * b.w - b.across * a.w);
-  const PairVertex<T> by_end[2] = {{-b.across, b.along - crossing * b.w, crossing * b.across},
-                                   {a.across, crossing * a.w - a.along, -crossing * a.across}};
-  for (int k = 0; k < 2; ++k) {
-    const PairVertex<T> e = {scale * by_end[k].along, scale * by_end[k].across, scale * by_end[k].w};
-    const T gx = (pair.vertical ? e.across : e.along) * T(p.W) * T(0.5);
-    const T gy = (pair.vertical ? e.along : e.across) * T(p.H) * T(0.5);
-    grad[k] = {gx, gy, e.w + middle.along * e.along + middle.across * e.across};
-  }
-}
-
-// Either: the gradients of x, y, w of the edge's ends.
-template <class T>
-GLR_FUNC void edge_position_bwd(const AntialiasParams<T>& p, const PixelPair<T>& pair, const PairBlend<T>& blend, T g,
-                                PairVertex<T> grad[2]) {
-  if (is_before_eye(p, pair, blend.a) && is_before_eye(p, pair, blend.b))
-    pair_position_bwd(p, pair, blend, g, grad);
-  else
-    clipped_position_bwd(p, pair, blend, g, grad);
-}
-
-template <class T>
-GLR_FUNC void add_position_gradient(const AntialiasParams<T>& p, const PixelPair<T>& pair, const PairBlend<T>& blend,
-                                    T g) {
+GLR_FUNC void blend_position_bwd(const AntialiasParams<T>& p, const PixelPair<T>& pair, const PairBlend<T>& blend) {
+  if (fabs(blend.alpha) >= T(0.5)) return;
+  const T* g = p.grad_out + (blend.alpha > 0 ? pair.p0 : pair.p1) * p.C;
+  T weight = 0;
+  for (int64_t c = 0; c < p.C; ++c) weight += g[c] * (p.color[pair.p1 * p.C + c] - p.color[pair.p0 * p.C + c]);
+  if (weight == 0) return;
   PairVertex<T> grad[2];  // of x, y, w
-  edge_position_bwd(p, pair, blend, g, grad);
+  edge_position_bwd(p, pair, blend, weight * T(p.pos_gradient_boost), grad);
   const int32_t index[2] = {blend.a, blend.b};
   for (int k = 0; k < 2; ++k) {
     double* target = p.grad_pos + pair.image * p.pos_stride + int64_t(index[k]) * 4;
@@ -316,25 +69,6 @@ GLR_FUNC void add_position_gradient(const AntialiasParams<T>& p, const PixelPair
     atomic_add(target + 3, double(grad[k].w));
   }
 }
-
-template <class T>
-GLR_KERNEL antialias_bwd(const AntialiasParams<T>& p) {
-  GLR_FOR_EACH_PIXEL(row, x, p.N * p.H, p.W) {
-    const int64_t pixel = row * p.W + x;
-    T* grad_color = p.grad_color ? p.grad_color + pixel * p.C : nullptr;
-    for (int64_t c = 0; grad_color && c < p.C; ++c) grad_color[c] = p.grad_out[pixel * p.C + c];
-    for_each_blend(p, row, x, [&](const PixelPair<T>& pair, const PairBlend<T>& blend, bool is_p0) {
-      const T* g = p.grad_out + (blend.alpha > 0 ? pair.p0 : pair.p1) * p.C;
-      const T sign = is_p0 ? -blend.alpha : blend.alpha;
-      for (int64_t c = 0; grad_color && c < p.C; ++c) grad_color[c] += sign * g[c];
-      if (!p.grad_pos || !is_p0 || fabs(blend.alpha) >= T(0.5)) return;
-      T weight = 0;
-      for (int64_t c = 0; c < p.C; ++c) weight += g[c] * (p.color[pair.p1 * p.C + c] - p.color[pair.p0 * p.C + c]);
-      if (weight != 0) add_position_gradient(p, pair, blend, weight * T(p.pos_gradient_boost));
-    });
-  }
-}
-GLR_EXPORT(antialias_bwd, AntialiasParams)
 
 // d alpha along the tangent of pos: its gradient is that of two vertices, times their tangents.
 template <class T>
@@ -351,21 +85,111 @@ GLR_FUNC T alpha_jvp(const AntialiasParams<T>& p, const PixelPair<T>& pair, cons
   return sum;
 }
 
+// d out along the tangents of color and pos.
 template <class T>
-GLR_KERNEL antialias_jvp(const AntialiasParams<T>& p) {
-  GLR_FOR_EACH_PIXEL(row, x, p.N * p.H, p.W) {
-    const int64_t pixel = row * p.W + x;
-    T* out = p.tangent_out + pixel * p.C;
-    for (int64_t c = 0; c < p.C; ++c) out[c] = p.tangent_color ? p.tangent_color[pixel * p.C + c] : T(0);
-    for_each_blend(p, row, x, [&](const PixelPair<T>& pair, const PairBlend<T>& blend, bool is_p0) {
-      if ((blend.alpha > 0) != is_p0) return;
-      const T tangent_alpha = alpha_jvp(p, pair, blend);
-      const int64_t p0 = pair.p0 * p.C, p1 = pair.p1 * p.C;
-      for (int64_t c = 0; c < p.C; ++c) {
-        out[c] += tangent_alpha * (p.color[p1 + c] - p.color[p0 + c]);
-        if (p.tangent_color) out[c] += blend.alpha * (p.tangent_color[p1 + c] - p.tangent_color[p0 + c]);
-      }
-    });
+GLR_FUNC void blend_jvp(const AntialiasParams<T>& p, const PixelPair<T>& pair, const PairBlend<T>& blend, bool is_p0) {
+  if ((blend.alpha > 0) != is_p0) return;
+  const T tangent_alpha = alpha_jvp(p, pair, blend);
+  const int64_t p0 = pair.p0 * p.C, p1 = pair.p1 * p.C;
+  T* out = p.tangent_out + (is_p0 ? p0 : p1);
+  for (int64_t c = 0; c < p.C; ++c) {
+    out[c] += tangent_alpha * (p.color[p1 + c] - p.color[p0 + c]);
+    if (p.tangent_color) out[c] += blend.alpha * (p.tangent_color[p1 + c] - p.tangent_color[p0 + c]);
   }
 }
+
+#ifdef GLR_WARP_SIZE
+
+template <class T>
+GLR_KERNEL antialias_find(const AntialiasParams<T>& p) {
+  list_pairs(p);
+}
+GLR_EXPORT(antialias_find, AntialiasParams)
+
+struct ModifiedPixel {
+  template <class T>
+  GLR_MEMBER bool operator()(const PairBlend<T>& blend, bool is_p0) const {
+    return (blend.alpha > 0) == is_p0;
+  }
+};
+
+template <class T>
+GLR_KERNEL antialias_fwd(const AntialiasParams<T>& p) {
+  for_each_listed_blend<T>(p, [&](const PixelPair<T>& own, const PairBlend<T>& own_blend) {
+    for_each_blend(p, own_blend.alpha > 0 ? own.p0 : own.p1, own, ModifiedPixel{},
+                   [&](const PixelPair<T>& pair, const PairBlend<T>& blend, bool is_p0, bool) {
+                     blend_fwd(p, pair, blend, is_p0);
+                   });
+  });
+}
+
+// What is written does not depend on what was there: deterministic sums take two passes.
+template <class T>
+GLR_KERNEL antialias_bwd(const AntialiasParams<T>& p) {
+  const auto any = [](const PairBlend<T>&, bool) { return true; };
+  for_each_listed_blend<T>(p, [&](const PixelPair<T>& own, const PairBlend<T>& own_blend) {
+    if (p.grad_pos) blend_position_bwd(p, own, own_blend);
+    for (int k = 0; p.grad_color && k < 2; ++k) {
+      const int64_t pixel = k == 0 ? own.p0 : own.p1;
+      for_each_blend(p, pixel, own, any,
+                     [&](const PixelPair<T>& pair, const PairBlend<T>& blend, bool is_p0, bool is_first) {
+                       for (int64_t c = pixel * p.C; is_first && c < (pixel + 1) * p.C; ++c)
+                         p.grad_color[c] = p.grad_out[c];
+                       blend_bwd(p, pair, blend, is_p0);
+                     });
+    }
+  });
+}
+
+template <class T>
+GLR_KERNEL antialias_jvp(const AntialiasParams<T>& p) {
+  for_each_listed_blend<T>(p, [&](const PixelPair<T>& own, const PairBlend<T>& own_blend) {
+    for_each_blend(p, own_blend.alpha > 0 ? own.p0 : own.p1, own, ModifiedPixel{},
+                   [&](const PixelPair<T>& pair, const PairBlend<T>& blend, bool is_p0, bool) {
+                     blend_jvp(p, pair, blend, is_p0);
+                   });
+  });
+}
+
+#else
+
+template <class T>
+GLR_KERNEL antialias_fwd(const AntialiasParams<T>& p) {
+  const int64_t size = p.W * p.C;
+  for_each_row<T>(p, [&](int64_t row, const RowBlends<T>& blends) {
+    std::copy_n(p.color + row * size, size, p.out + row * size);
+    blends.for_each(
+        [&](const PixelPair<T>& pair, const PairBlend<T>& blend, bool is_p0) { blend_fwd(p, pair, blend, is_p0); });
+  });
+}
+
+template <class T>
+GLR_KERNEL antialias_bwd(const AntialiasParams<T>& p) {
+  const int64_t size = p.W * p.C;
+  for_each_row<T>(p, [&](int64_t row, const RowBlends<T>& blends) {
+    if (p.grad_color) std::copy_n(p.grad_out + row * size, size, p.grad_color + row * size);
+    blends.for_each([&](const PixelPair<T>& pair, const PairBlend<T>& blend, bool is_p0) {
+      if (p.grad_color) blend_bwd(p, pair, blend, is_p0);
+      if (p.grad_pos && is_p0) blend_position_bwd(p, pair, blend);
+    });
+  });
+}
+
+template <class T>
+GLR_KERNEL antialias_jvp(const AntialiasParams<T>& p) {
+  const int64_t size = p.W * p.C;
+  for_each_row<T>(p, [&](int64_t row, const RowBlends<T>& blends) {
+    if (p.tangent_color)
+      std::copy_n(p.tangent_color + row * size, size, p.tangent_out + row * size);
+    else
+      std::fill_n(p.tangent_out + row * size, size, T(0));
+    blends.for_each(
+        [&](const PixelPair<T>& pair, const PairBlend<T>& blend, bool is_p0) { blend_jvp(p, pair, blend, is_p0); });
+  });
+}
+
+#endif
+
+GLR_EXPORT(antialias_fwd, AntialiasParams)
+GLR_EXPORT(antialias_bwd, AntialiasParams)
 GLR_EXPORT(antialias_jvp, AntialiasParams)

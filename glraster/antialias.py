@@ -9,6 +9,7 @@ from glraster.cuda_kernels.launcher import (
     new_output,
     new_output_like,
     new_sum_like,
+    new_zeros,
     rounded,
     runs_on_gpu,
     threads_for,
@@ -169,7 +170,7 @@ def _topology_fake(tri):
 
 
 def _forward(color, rast, pos, tri, neighbours, boost):
-    out = new_output_like(color)
+    out = _copied(color)
     _launch("antialias_fwd", color, rast, pos, tri, neighbours, boost, out=out)
     return out
 
@@ -188,7 +189,7 @@ def _backward(ctx, needs, grad_out):
 
 
 def _bwd(grad_out, color, rast, pos, tri, neighbours, boost, wanted):
-    grad_color = new_output_like(color) if wanted[0] else None
+    grad_color = _copied(grad_out) if wanted[0] else None
     grad_pos = new_sum_like(pos) if wanted[1] else None
     grads = {"grad_out": grad_out, "grad_color": grad_color, "grad_pos": grad_pos}
     _launch("antialias_bwd", color, rast, pos, tri, neighbours, boost, **grads)
@@ -204,25 +205,33 @@ def _jvp_of(ctx, color, rast, pos, tri, neighbours, boost):
 
 
 def _jvp(tangent_color, tangent_pos, color, *inputs):
-    out = new_output(color, *color.shape)
+    out = _copied(color if tangent_color is None else tangent_color)
+    if tangent_color is None and runs_on_gpu(color.device):
+        out.zero_()
     tangents = {"tangent_color": tangent_color, "tangent_pos": tangent_pos, "tangent_out": out}
     _launch("antialias_jvp", color, *inputs, **tangents)
     return out
 
 
+def _copied(tensor):
+    """An output that begins as a copy: of which the kernels on a CPU make the copy themselves."""
+    out = new_output_like(tensor)
+    return out.copy_(tensor) if runs_on_gpu(tensor.device) else out
+
+
 def _launch(kernel, color, rast, pos, tri, neighbours, boost, **tensors):
     N, H, W, C = color.shape
     V = pos.shape[-2]
-    KERNELS.launch(
-        kernel,
-        N * H * W,
-        **{"color": color, "rast": rast, "pos": pos, "tri": tri, "neighbours": neighbours},
-        **{"N": N, "H": H, "W": W, "C": C, "V": V},
-        num_triangles=tri.shape[0],
-        pos_stride=V * 4 if pos.ndim == 3 and pos.shape[0] > 1 else 0,
-        pos_gradient_boost=boost,
-        **tensors,
-    )
+    given = {"color": color, "rast": rast, "pos": pos, "tri": tri, "neighbours": neighbours}
+    given |= {"N": N, "H": H, "W": W, "C": C, "V": V, "num_triangles": tri.shape[0], "pos_gradient_boost": boost}
+    given["pos_stride"] = V * 4 if pos.ndim == 3 and pos.shape[0] > 1 else 0
+    count = N * H * W
+    if runs_on_gpu(color.device):
+        given["pairs"] = new_output(rast, 2 * count, dtype=torch.int64)
+        given["num_pairs"] = new_zeros(rast, 1, dtype=torch.int64)
+        KERNELS.launch("antialias_find", count, **given)
+        count *= 2
+    KERNELS.launch(kernel, count, **given, **tensors)
 
 
 _topology = Operator("topology(Tensor tri) -> Tensor", _topology_forward, _topology_fake)

@@ -292,6 +292,16 @@ def test_vertices_that_do_not_exist(device, index):
         assert torch.equal(antialias(color, rast, pos.requires_grad_(), tri.to(device)), color)
 
 
+def test_neighbours_that_do_not_exist(device):
+    """A triangle with a vertex that does not exist is none, also beside an edge."""
+    color, rast, pos = (t.to(device) for t in pair(0.25, 1, False))
+    expected = antialias(color, rast, pos, ONE.to(device))
+    for corner in range(3):
+        beside = ONE.clone()
+        beside[0, corner] = 2**30
+        assert torch.equal(antialias(color, rast, pos, torch.cat([ONE, beside]).to(device)), expected)
+
+
 def test_large_ids(device):
     first = 2**24 + 1  # one more than float32 counts to
     tri = torch.zeros((first + 1, 3), dtype=torch.int32)

@@ -227,6 +227,37 @@ def test_fixed_point_by_hand(on_emulated_gpu, deterministic, dtype):
     torch.testing.assert_close(grad_attr[0], expected.double(), rtol=1e-9, atol=0, equal_nan=True)
 
 
+@pytest.mark.parametrize("C", [1, 5])
+@pytest.mark.parametrize("scene", ["closed", "behind the eye", "soup"])
+def test_antialias_equals_host(on_emulated_gpu, scene, C):
+    """The host leaves out inner edges early and goes by rows; a GPU looks at every pair, in any order."""
+    pos, tri = soup(1, 2, 60) if scene == "soup" else sphere(2, 2)
+    if scene == "behind the eye":
+        pos[..., 3] += 3 * pos[..., 2]
+    rast, _ = glraster.rasterize(glraster.RasterizeCudaContext("cpu"), pos, tri, (41, 50))
+    generator = torch.Generator().manual_seed(0)
+    color, grad = (torch.rand((2, 41, 50, C), generator=generator) for _ in range(2))
+    moved = torch.rand(pos.shape, generator=generator)
+
+    def results() -> dict[str, torch.Tensor]:
+        leaves = color.clone().requires_grad_(), pos.clone().requires_grad_()
+        out = glraster.antialias(leaves[0], rast, leaves[1], tri)
+        grads = torch.autograd.grad(out, leaves, grad)
+        along = [torch.func.jvp(lambda c, p: glraster.antialias(c, rast, p, tri), (color, pos), (grad, moved))[1]]
+        along += [torch.func.jvp(lambda p: glraster.antialias(color, rast, p, tri), (pos,), (moved,))[1]]
+        assert not torch.equal(out, color)
+        return dict(
+            zip(["out", "grad_color", "grad_pos", "jvp", "jvp_of_pos"], [out.detach(), *grads, *along], strict=True)
+        )
+
+    expected = results()
+    gpu = on_emulated_gpu(3)
+    found = results()
+    assert torch.equal(found["grad_color"], expected["grad_color"])
+    assert_agree(found, expected)
+    assert {"antialias_find", "antialias_fwd", "antialias_bwd", "antialias_jvp"} <= set(gpu.launched)
+
+
 def test_topology_equals_host(on_emulated_gpu):
     tri = torch.randint(-1, 40, (600, 3), generator=torch.Generator().manual_seed(0)).int()
     tri[::7, 0], tri[300:] = 2, tri[300:] * 1000

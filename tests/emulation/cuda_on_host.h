@@ -86,6 +86,16 @@ inline __attribute__((always_inline)) uint32_t __ballot_sync(uint32_t lanes, int
 inline __attribute__((always_inline)) int __any_sync(uint32_t lanes, int predicate) {
   return __ballot_sync(lanes, predicate) != 0;
 }
+template <class T>
+inline __attribute__((always_inline)) T __shfl_sync(uint32_t lanes, T value, int source) {
+  uint64_t shown = 0;
+  std::memcpy(&shown, &value, sizeof value);
+  const emulation::Meeting& met = emulation::meet(lanes, shown);
+  shown = lanes >> source & 1 ? met.shown[source] : 0xfff7a5a5fff7a5a5ull;
+  std::memcpy(&value, &shown, sizeof value);
+  return value;
+}
+inline int __popc(uint32_t bits) { return __builtin_popcount(bits); }
 inline int __ffs(int bits) { return __builtin_ffs(bits); }
 
 // One operating-system thread runs all fibers: plain memory operations are atomic.
