@@ -92,6 +92,7 @@ def main() -> None:
     topology = glraster.antialias_construct_topology_hash(tri)
     color, _ = glraster.interpolate(attr, fixed, tri)
     smooth = glraster.antialias(color, fixed, pos, tri, topology)
+    edges = glraster.edge_gradients(color, fixed, pos, tri, topology_hash=topology)
     grad3, grad4 = torch.rand(N, size, size, 3), torch.rand(N, size, size, 4)
     copies = [(tensor.detach(), torch.zeros_like(tensor)) for tensor in (fixed, attr, grad3)]
 
@@ -109,6 +110,7 @@ def main() -> None:
         "interpolate backward": bwd(color, attr, grad3),
         "antialias": lambda: glraster.antialias(color.detach(), fixed, pos.detach(), tri, topology),
         "antialias backward": bwd(smooth, [color, pos], grad3),
+        "edge_gradients backward": bwd(edges, [color, pos], grad3),
         "topology hash": lambda: glraster.antialias_construct_topology_hash(tri),
     }
     covered = (fixed[..., 3] > 0).float().mean().item()
@@ -120,6 +122,8 @@ def main() -> None:
         print(f"{'software / OpenGL':34} {times['rasterize, software'] / times['rasterize, OpenGL']:8.2f}")
     ratio = times["interpolate, 3 attributes"] / times["copy of its inputs and outputs"]
     print(f"{'interpolate / copy':34} {ratio:8.2f}")
+    ratio = times["edge_gradients backward"] / times["antialias backward"]
+    print(f"{'edge_gradients / antialias':34} {ratio:8.2f}")
     for name, context in contexts().items():
         print(f"\nDepth peeling, {name}")
         times = peeling_times(context, pos.detach(), tri, size, args.repeats)

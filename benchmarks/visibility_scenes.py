@@ -30,12 +30,14 @@ class Scene:
         vertices: [V, 3] float64.
         tri: [T, 3] int32.
         second: [V] bool, which vertices belong to the second body.
+        facets: whether each triangle has one colour, by its direction.
     """
 
     name: str
     vertices: torch.Tensor
     tri: torch.Tensor
     second: torch.Tensor
+    facets: bool = False
 
     def motions(self) -> dict[str, torch.Tensor]:
         """Velocities [V, 3]; those of the second body where there is one."""
@@ -44,10 +46,15 @@ class Scene:
         return {n: MOTIONS[n](self.vertices) * (self.second[:, None] if n in alone else 1.0) for n in names}
 
     def colors(self) -> dict[str, torch.Tensor]:
-        """Colours of vertices [V]: all the same, smooth, and one for each body."""
-        x, y, z = self.vertices.unbind(1)
+        """Colours of the triangles' corners [3 T]: all the same, smooth, and one for each body; or of facets."""
+        a, b, c = self.vertices[self.tri.long()].unbind(1)
+        if self.facets:
+            normal = torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=1)
+            return {"facets": (0.6 + 0.4 * normal @ torch.tensor([0.5, 0.6, 0.3]).double()).repeat_interleave(3)}
+        corners = self.tri.long().flatten()
+        x, y, z = self.vertices[corners].unbind(1)
         smooth = 0.5 + 0.3 * torch.sin(3 * x + 1) + 0.2 * torch.cos(4 * y - 2 * z)
-        bodies = torch.where(self.second, 0.3, 0.9).double()
+        bodies = torch.where(self.second[corners], 0.3, 0.9).double()
         return {"unit": torch.ones_like(x), "smooth": smooth} | ({"bodies": bodies} if self.second.any() else {})
 
 
@@ -100,11 +107,11 @@ def _turned(body: tuple, angles: tuple[float, float, float], offset=(0.0, 0.0, 0
     return body[0] @ matrix.T + np.array(offset), body[1]
 
 
-def _scene(name: str, *bodies: tuple[np.ndarray, np.ndarray]) -> Scene:
+def _scene(name: str, *bodies: tuple[np.ndarray, np.ndarray], facets: bool = False) -> Scene:
     first = np.cumsum([0] + [len(body[0]) for body in bodies])
     vertices = torch.from_numpy(np.concatenate([body[0] for body in bodies])).double()
     tri = torch.from_numpy(np.concatenate([body[1] + k for body, k in zip(bodies, first, strict=False)])).int()
-    return Scene(f"{name}, {len(tri):,}", vertices, tri, torch.arange(len(vertices)) >= first[1])
+    return Scene(f"{name}, {len(tri):,}", vertices, tri, torch.arange(len(vertices)) >= first[1], facets)
 
 
 def _unwelded(body: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -118,7 +125,7 @@ def make_scenes(mesh: Path | None = None) -> list[Scene]:
     wave = _sheet(64, lambda x, y: 0.25 * np.sin(7 * x + 2 * y))
     cylinder = trimesh.creation.cylinder(0.4, 1.3, sections=400)
     scenes = [
-        *(_scene("icosphere", _turned(_icosphere(k), tilt)) for k in (1, 3, 5, 6)),
+        *(_scene("icosphere", _turned(_icosphere(k), tilt)) for k in (1, 2, 3, 5, 6)),
         *(_scene("box", _turned(_box(k), tilt)) for k in (0, 6)),
         _scene("sheet", _turned(_sheet(64), tilt)),
         _scene("cylinder", _turned(_split(cylinder, 0), (1.1, 0.4, 0.3))),
@@ -132,10 +139,19 @@ def make_scenes(mesh: Path | None = None) -> list[Scene]:
         _scene("box through ball, coarse", _icosphere(2, 0.6), _turned(_box(0, 0.75), tilt, (0.3, 0.1, 0.3))),
         _scene("box through ball, fine", _icosphere(5, 0.6), _turned(_box(6, 0.75), tilt, (0.3, 0.1, 0.3))),
         _scene("crossing sheets", _turned(_sheet(16), (0.1, 0.6, 0.1)), _turned(_sheet(16), (0.5, -0.5, 0.3))),
+        *(
+            _scene(f"facets of a {name}", _turned(body, tilt), facets=True)
+            for name, body in (
+                ("box", _box(0)),
+                ("box", _box(6)),
+                ("icosphere", _icosphere(1)),
+                ("icosphere", _icosphere(3)),
+            )
+        ),
         _scene("unwelded icosphere", _unwelded(_turned(_icosphere(5), tilt))),
     ]
     if mesh is not None:
         vertices, faces = _turned(load_obj(mesh), (0.2, 2.4, 0.1))
         finer = _split(trimesh.Trimesh(vertices, faces, process=False), 2)
-        scenes[8:8] = [_scene(mesh.stem, (vertices, faces)), _scene(f"{mesh.stem}, refined", finer)]
+        scenes[9:9] = [_scene(mesh.stem, (vertices, faces)), _scene(f"{mesh.stem}, refined", finer)]
     return scenes

@@ -14,6 +14,7 @@ from glraster.cuda_kernels.launcher import KernelFile, new_output, new_output_li
 
 from .checks import FLOATS, check_tensor
 from .contexts import RasterizeContext
+from .depth import add_depth_gradients
 from .operators import Operator
 from .scene import CULL_SIGN, Scene, Visibility
 from .visibility import find_visible
@@ -35,6 +36,7 @@ def rasterize(
     *,
     cull: str = "none",
     validate: bool | None = None,
+    grad_depth: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Rasterizes triangles.
 
@@ -54,6 +56,7 @@ def rasterize(
         cull: 'none', or 'back' or 'front' to drop triangles that are clockwise or counter-clockwise on the screen.
         validate: raise an error where a triangle would be skipped, unless it is a face seen edge-on whose area is not
             exactly zero. None: the variable GLRASTER_VALIDATE decides.
+        grad_depth: whether gradients flow through z/w, channel 2 of `rast`, to x, y, z and w of `pos`.
 
     Returns:
         rast: [N, H, W, 4] of u, v (barycentric weights of vertices 0 and 1), z/w and triangle id + 1 (ids above
@@ -61,8 +64,9 @@ def rasterize(
         rast_db: [N, H, W, 4] of du/dX, du/dY, dv/dX, dv/dY per pixel; zero channels from a context that was made with
             `output_db=False`.
 
-    Gradients reach x, y and w of `pos`, from u, v and (with `grad_db`) `rast_db`; none flows through coverage, depth or
-    id. See `antialias` for gradients of visibility. Forward-mode tangents flow where gradients do, the other way.
+    Gradients reach x, y and w of `pos`, from u, v and (with `grad_db`) `rast_db`; with `grad_depth` all of `pos`, from
+    z/w. None flows through coverage or id: see `edge_gradients` and `antialias` for gradients of visibility.
+    Forward-mode tangents flow where gradients do, the other way.
 
     Raises:
         TypeError: wrong type or dtype.
@@ -76,7 +80,8 @@ def rasterize(
     if glctx.peeler is not None:
         raise RuntimeError("rasterize(): the context is reserved by a DepthPeeler, use it after the peeler's block")
     visibility = find_visible("rasterize", glctx, scene, validate)
-    return barycentrics(pos, scene, visibility, glctx.output_db, grad_db)
+    rast, rast_db = barycentrics(pos, scene, visibility, glctx.output_db, grad_db)
+    return (add_depth_gradients(rast, pos, tri, visibility.ids) if grad_depth else rast), rast_db
 
 
 def make_scene(op, glctx, pos, tri, resolution, ranges, cull) -> tuple[torch.Tensor, Scene]:

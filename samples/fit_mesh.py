@@ -19,6 +19,7 @@ import options
 import pictures
 import torch
 import trimesh
+from blending import by_edge_gradients
 from large_steps import Smoothing, UniformAdam
 
 import glraster.torch as dr
@@ -28,13 +29,13 @@ COLORS = torch.tensor([[0.95, 0.75, 0.5], [0.15, 0.3, 0.55], [0.35, 0.15, 0.3]])
 STAGES = ((2 / 7, 10.0), (2 / 7, 19.0), (3 / 7, 30.0))  # share of the iterations, smoothing; a refinement between two
 
 
-def render(glctx, mesh, mvps, resolution, topology=None):
+def render(glctx, mesh, mvps, resolution, topology=None, blend=by_edge_gradients):
     """Draws a mesh lit by three soft lights: [N, resolution, resolution, 4], coverage in the last channel."""
     pos = camera.transform(mesh.positions, mvps)
     rast, _ = dr.rasterize(glctx, pos, mesh.triangles, (resolution, resolution))
     shade = ((meshes.vertex_normals(mesh) @ LIGHTS.T.to(pos) + 1) / 2) ** 2 @ COLORS.to(pos)
     image, _ = dr.interpolate(torch.nn.functional.pad(shade, (0, 1), value=1.0), rast, mesh.triangles)
-    return dr.antialias(image, rast, pos, mesh.triangles, topology)
+    return blend(image, rast, pos, mesh.triangles, topology)
 
 
 def refine(mesh: meshes.Mesh) -> meshes.Mesh:

@@ -90,6 +90,21 @@ def test_render_equals_host(on_emulated_gpu, size, dtype):
     assert needed <= set(gpu.launched)
 
 
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_depth_equals_host(on_emulated_gpu, size):
+    def render() -> dict[str, torch.Tensor]:
+        pos = soup(0, 2, 40)[0].requires_grad_()
+        context = glraster.RasterizeCudaContext("cpu")
+        rast, _ = glraster.rasterize(context, pos, soup(0, 2, 40)[1], size, grad_depth=True)
+        rast[..., 2].square().sum().backward()
+        return {"rast": rast.detach(), "grad_pos": pos.grad}
+
+    expected = render()
+    gpu = on_emulated_gpu()
+    assert_agree(render(), expected)
+    assert "depth_bwd" in gpu.launched
+
+
 def test_ranges_equal_host(on_emulated_gpu):
     pos, tri = sphere(1)
     ranges = torch.tensor([[0, 20], [10, 70], [3, 0]], dtype=torch.int32)

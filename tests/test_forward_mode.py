@@ -236,6 +236,13 @@ def test_antialias_is_transposed(context, device, dtype, shared, boost):
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
+def test_depth_is_transposed(context, device, dtype):
+    for pos, tri in [sphere(1, 2), soup(3, 2, 12, behind_eye=0.3)]:
+        pos, tri = pos.to(device, dtype), tri.to(device)
+        assert_transposed(lambda p, t=tri: glraster.rasterize(context, p, t, (24, 31), grad_depth=True), (pos,))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize("shared", [True, False])
 def test_edge_gradients_are_transposed(context, device, dtype, shared):
     for pos, tri in [sphere(1, 2), soup(3, 2, 12, behind_eye=0.3)]:

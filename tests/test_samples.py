@@ -30,6 +30,23 @@ def test_gauss_newton(tmp_path):
     assert imageio.imread(tmp_path / "found.png").any()
 
 
+def test_intersect(tmp_path):
+    few = ["--resolution", 32, "--max-iter", 60]
+    out = run_sample("intersect", *few, "--context", "software", "--out", tmp_path / "found.png").stdout
+    off = {line.split(":")[0]: float(line.split()[-1]) for line in out.splitlines() if "off by" in line}
+    assert off["antialias"] == 0.25 and off["edge_gradients"] < 0.02
+    assert imageio.imread(tmp_path / "found.png").any()
+
+
+def test_finemesh(tmp_path):
+    few = ["--resolution", 24, "--max-iter", 30]
+    out = run_sample("finemesh", *few, "--context", "software", "--out", tmp_path / "found.png").stdout
+    lines = [line.replace(",", "").split() for line in out.splitlines() if "mean distance" in line]
+    shrunk = {words[0]: float(words[-2]) / float(words[-4]) for words in lines}
+    assert shrunk["edge_gradients:"] < 0.4 < shrunk["antialias:"]
+    assert imageio.imread(tmp_path / "found.png").any()
+
+
 @pytest.mark.parametrize("context", ["software"])
 def test_fit_mesh(tmp_path, context):
     few = ["--max-iter", 40, "--views", 12, "--resolution", 64]

@@ -28,6 +28,10 @@ def rasterize(pos):
     return torch.cat(glraster.rasterize(CONTEXT, pos, TRI, SIZE), -1)
 
 
+def with_depth(pos):
+    return torch.cat(glraster.rasterize(CONTEXT, pos, TRI, SIZE, grad_depth=True), -1)
+
+
 def antialias(color, pos):
     return glraster.antialias(color, RAST, pos, TRI, TOPOLOGY)
 
@@ -44,6 +48,7 @@ UV, UV_DA, BIAS = rand(1, *SIZE, 2), 0.3 * rand(1, *SIZE, 4), rand(1, *SIZE)
 # Every operation as a function of what it differentiates.
 FUNCTIONS = {
     "rasterize": (rasterize, [POS]),
+    "rasterize with depth": (with_depth, [POS]),
     "interpolate": (interpolate, [rand(4, 3), RAST, RAST_DB]),
     "antialias": (antialias, [rand(1, *SIZE, 3), POS]),
     "edge_gradients": (edge_gradients, [rand(1, *SIZE, 3), POS]),
@@ -82,6 +87,8 @@ def checked_calls():
         "visibility": [visibility],
         "barycentrics": [(leaf(POS), TRI, ids, True, True)],
         "barycentrics_bwd": [(RAST, RAST_DB, POS, TRI, ids), (RAST, None, POS, TRI, ids)],
+        "depth": [(leaf(RAST), leaf(POS), TRI, ids)],
+        "depth_bwd": [(RAST, POS, TRI, ids)],
         "interpolate": [(leaf(attr), leaf(RAST), TRI, leaf(RAST_DB), [0, 2])],
         "interpolate_bwd": [
             (grad, rand(1, *SIZE, 4), attr, RAST, TRI, RAST_DB, [0, 2], [True, True, True]),
