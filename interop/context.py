@@ -151,9 +151,11 @@ class HeadlessContext:
         if self._holder != threading.get_ident():
             raise RuntimeError("release_context(): this thread has not called set_context()")
         with self._lock:
-            if context.is_current():
-                cast(Current, self._before).restore()
-            self._before = self._holder = None
+            self._holder = None
+            if self._depth == 0:  # else the end of the `with` block that this is in restores it
+                if context.is_current():
+                    cast(Current, self._before).restore()
+                self._before = None
 
     @property
     def held(self) -> bool:
@@ -190,6 +192,8 @@ class HeadlessContext:
             return
         self._check_usable()
         with self._lock:
+            if not self.usable:  # another thread closed it while this one waited
+                return
             context = self._check_usable()
             if farewell is not None:
                 self._make_current(context)

@@ -357,6 +357,44 @@ def test_eight_threads_equal_results_computed_alone(context, shared):
     assert not wrong
 
 
+def test_threads_that_close_one_context_at_once():
+    from glraster.interop.context import HeadlessContext
+
+    context = HeadlessContext()
+    inside = threading.Event()
+    caught = []
+
+    def close_from_elsewhere():
+        inside.set()
+        caught.append(in_thread(context.close))
+
+    with context:  # both wait for the end of this block
+        closers = [threading.Thread(target=close_from_elsewhere) for _ in range(2)]
+        for thread in closers:
+            thread.start()
+        inside.wait(60)
+    for thread in closers:
+        thread.join(60)
+    assert caught == [None, None] and not context.usable
+
+
+def test_a_hold_that_begins_or_ends_within_a_block(context):
+    held, before = context._pass.context, current()
+    with held:
+        held.hold()
+        held.release_hold()
+        assert current() != before
+    assert current() == before
+    with held:
+        held.hold()
+    assert held.held and current() != before
+    with held:
+        held.release_hold()
+        assert current() != before
+    assert current() == before
+    assert draw(context).any()
+
+
 # Lifetime
 
 

@@ -39,13 +39,14 @@ def run(options: argparse.Namespace) -> int:
     """Shows the meshes until the window is closed, or somebody quits; returns the exit code."""
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        files = {path: load(path) for path in options.meshes}
-        vectors = _load_vectors(options.gradients, files[options.meshes[0]]) if options.gradients else None
+        first = options.meshes[0]
+        files = {path: load(path, in_order=bool(options.gradients) and path == first) for path in options.meshes}
+        vectors = _load_vectors(options.gradients, files[first]) if options.gradients else None
         views = _make_views(files, vectors, device)
         modes = _modes(views, options.mode)
         output = "record" if options.record else options.output
         viewer = Viewer(output, path=options.record, title="glraster view", host=options.host, port=options.port)
-    except (RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise SystemExit(f"error: {error}") from error
     with viewer:
         choice = viewer.choice("mode", modes)

@@ -1,14 +1,14 @@
-"""Mesh files with their materials, read by trimesh."""
+"""Mesh files with their materials, as the viewer draws them."""
 
 import os
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
-import numpy as np
 import torch
 
+from glraster.mesh import load as load_mesh
+
 from .draw import Part
-from .extras import needed
 
 __all__ = ["MeshFile", "load"]
 
@@ -24,70 +24,30 @@ class MeshFile:
     parts: tuple[Part, ...]  # one per material
 
 
-def load(path: str | os.PathLike) -> MeshFile:
-    """Reads any file that trimesh reads (GLB, OBJ, PLY, STL, ...).
+def load(path: str | os.PathLike, *, in_order: bool = False) -> MeshFile:
+    """Reads any file that `glraster.mesh.load` reads.
+
+    Args:
+        path: the file.
+        in_order: whether vertices are those of the file, as tensors of their values need it; of an OBJ file they are
+            else split along the seams of its textures.
 
     Raises:
-        ValueError: the file cannot be read, or holds no triangles.
+        FileNotFoundError, ValueError: the file is not there, cannot be read, or holds nothing to see.
     """
-    trimesh = needed("trimesh", "viewer")
-    try:
-        scene = trimesh.load_scene(path, process=False, maintain_order=True)
-        meshes = [mesh for mesh in scene.dump() if len(getattr(mesh, "faces", ()))]
-    except Exception as error:  # every format has its own
-        raise ValueError(f"{path} cannot be read: {error}") from error
-    if not meshes:
-        raise ValueError(f"{path} holds no triangles")
-    parts, faces, first_vertex, first_face = [], [], 0, 0
-    for mesh in meshes:
-        parts.append(_part(mesh, first_face))
-        faces.append(np.asarray(mesh.faces) + first_vertex)
-        first_vertex, first_face = first_vertex + len(mesh.vertices), first_face + len(mesh.faces)
-    return MeshFile(
-        _tensor(np.concatenate([mesh.vertices for mesh in meshes])),
-        torch.from_numpy(np.concatenate(faces).astype(np.int32)),
-        _uv(meshes),
-        _colors(meshes, parts),
-        tuple(parts),
-    )
+    mesh = load_mesh(path, vertices="file" if in_order else "split")
+    if mesh.material is None:
+        parts = [Part(0, len(mesh.tri))]
+    else:
+        runs, counts = mesh.material.unique_consecutive(return_counts=True)
+        firsts = counts.cumsum(0) - counts
+        looks = [_look(mesh.textures[number]) for number in runs.tolist()]
+        numbers = zip(firsts.tolist(), counts.tolist(), looks, strict=True)
+        parts = [Part(first, count, color, texture) for first, count, (color, texture) in numbers]
+    return MeshFile(mesh.pos, mesh.tri, mesh.uv, mesh.color, tuple(parts))
 
 
-def _tensor(array: Any) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
-
-
-def _part(mesh: Any, first: int) -> Part:
-    """The material: trimesh has one for files of old and one for glTF."""
-    material = getattr(mesh.visual, "material", None)
-    image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
-    texture = _tensor(np.asarray(image.convert("RGB"))[::-1]) / 255 if image is not None else None
-    color = getattr(material, "main_color", None)
-    rgb = (0.75, 0.75, 0.75) if color is None else tuple(float(c) / 255 for c in np.asarray(color)[:3])
-    if texture is not None and getattr(material, "baseColorFactor", None) is not None:
-        texture = texture * torch.tensor(rgb)
-    return Part(first, len(mesh.faces), cast(tuple[float, float, float], rgb), texture)
-
-
-def _uv(meshes: list[Any]) -> torch.Tensor | None:
-    found = [getattr(mesh.visual, "uv", None) for mesh in meshes]
-    if all(uv is None for uv in found):
-        return None
-    return torch.cat(
-        [
-            torch.zeros(len(mesh.vertices), 2) if uv is None else _tensor(uv)
-            for mesh, uv in zip(meshes, found, strict=True)
-        ]
-    )
-
-
-def _colors(meshes: list[Any], parts: list[Part]) -> torch.Tensor | None:
-    """Colours of vertices where a mesh has them, else of its material."""
-    if not any(mesh.visual.kind in ("vertex", "face") for mesh in meshes):
-        return None
-    colors = []
-    for mesh, part in zip(meshes, parts, strict=True):
-        if mesh.visual.kind in ("vertex", "face"):
-            colors.append(_tensor(mesh.visual.vertex_colors[:, :3]) / 255)
-        else:
-            colors.append(torch.tensor(part.color).expand(len(mesh.vertices), 3))
-    return torch.cat(colors)
+def _look(texture: torch.Tensor) -> tuple[tuple[float, float, float], torch.Tensor | None]:
+    """A colour, and the texture if it is of more texels than one."""
+    color = cast(tuple[float, float, float], tuple(texture.mean((0, 1)).tolist()))
+    return color, texture if texture.shape[:2] != (1, 1) else None
