@@ -9,6 +9,7 @@ from .interop.egl import OpenGLError
 from .interpolate import interpolate
 from .mipmap import MipStack, texture_construct_mip
 from .rasterize import rasterize
+from .soft import SoftAux, soft_rasterize
 from .texture import texture
 from .texture3d import texture3d
 from .torch import RasterizeCudaContext, RasterizeGLContext
@@ -25,6 +26,7 @@ __all__ = [
     "RasterizeContext",
     "RasterizeCudaContext",
     "RasterizeGLContext",
+    "SoftAux",
     "SoftwareRasterizer",
     "TopologyHash",
     "__version__",
@@ -34,6 +36,7 @@ __all__ = [
     "interpolate",
     "mask",
     "rasterize",
+    "soft_rasterize",
     "texture",
     "texture3d",
     "texture_construct_mip",

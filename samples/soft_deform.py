@@ -2,8 +2,8 @@
 
     python samples/soft_deform.py [--mesh spot.obj] [--max-iter 500] [--batch 24] [--out out/soft_deform]
 
-The views of Liu et al., "Soft Rasterizer" (2019): from 24 sides at each of five heights, 64 x 64 pixels, and their loss:
-intersection over union, with smoothness of the mesh. Gradients come from edges that fade over a fraction of a pixel.
+The views of Liu et al., "Soft Rasterizer" (2019): from 24 sides at each of five heights, 64 x 64 pixels; and their
+loss: intersection over union, with smoothness of the mesh.
 
 Expected: an intersection over union of more than 0.95 in 16 views that the fit has not seen (the hard rasterizer draws
 them, at 256 x 256), after a minute or two. comparison.png shows start, fit and target; fitted.obj is the mesh.

@@ -4,8 +4,8 @@
 
 Sigma is how wide edges fade, gamma how much nearer a triangle must be to hide another.
 
-Expected: turntable.gif, an animation of two turns, and turntable.png with eight of its frames. In the first, sigma goes from 1e-7 (sharp edges) to 1e-3 and back; in the second
-gamma does, from 1e-5 to 1e-1: the shape becomes transparent.
+Expected: turntable.gif, an animation of two turns, and turntable.png with eight of its frames. In the first turn sigma
+goes from 1e-7 (sharp edges) to 1e-3 and back, in the second gamma from 1e-5 to 1e-1: the shape becomes transparent.
 """
 
 import math
