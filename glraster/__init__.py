@@ -10,6 +10,7 @@ from .interop.egl import OpenGLError
 from .interpolate import interpolate
 from .mipmap import MipStack, texture_construct_mip
 from .rasterize import rasterize
+from .soft import SoftAux, soft_rasterize
 from .texture import texture
 from .texture3d import texture3d
 from .torch import RasterizeCudaContext, RasterizeGLContext
@@ -26,6 +27,7 @@ __all__ = [
     "RasterizeContext",
     "RasterizeCudaContext",
     "RasterizeGLContext",
+    "SoftAux",
     "SoftwareRasterizer",
     "TopologyHash",
     "__version__",
@@ -36,6 +38,7 @@ __all__ = [
     "interpolate",
     "mask",
     "rasterize",
+    "soft_rasterize",
     "texture",
     "texture3d",
     "texture_construct_mip",

@@ -75,7 +75,7 @@ def soft_rasterize(
         dist: 'euclidean'; 'barycentric', where d is the least barycentric coordinate; 'hard', D = 1 inside, else 0.
         dist_eps: between 0 and 0.5.
         agg_rgb: 'softmax', or 'hard': the colour of the nearest triangle that covers the pixel's centre.
-        agg_alpha: 'prod'; 'sum', the mean of D over the image's triangles; 'hard', 1 where a triangle covers the centre.
+        agg_alpha: 'prod'; 'sum', the mean of D over the image's triangles; 'hard', whether one covers the centre.
         double_sided: whether triangles that are clockwise on the screen have a colour; they always have alpha.
         texture: [N or 1, h, w, C], looked up as `texture()` does with filter_mode='linear' and boundary_mode='wrap'.
         attr_tri: [T, 3] int32 indices into `attr`, for seams where the surface has none; `tri` by default.

@@ -22,6 +22,7 @@ ALPHA_AGGREGATES = ("prod", "sum", "hard")
 _BLENDS = ("NO_COLOR", *RGB_AGGREGATES.values())  # as the kernels number them
 _TRIANGLE_NUMBERS = 18  # kTriangleNumbers of the kernels
 _SILHOUETTE_NUMBERS, _GEOMETRY_NUMBERS = 6, 12  # of an entry's gradients, without and with colour
+_ENOUGH_BINS = 64  # for several threads
 _MOST_COPIES = 1 << 22  # numbers of the texture's gradient, if there is one copy per thread
 
 KERNELS = KernelFile(
@@ -117,7 +118,7 @@ class _Work:
         C = A if texture is None else texture.shape[-1]
         h, w = (0, 0) if texture is None else texture.shape[1:3]
         self.num_partial = _SILHOUETTE_NUMBERS if attr is None else _GEOMETRY_NUMBERS + 3 * A
-        bin_width, bin_height = _bin_size(N, height, width, self.threads)
+        bin_width, bin_height = _bin_size(N, height, width, runs_on_gpu(pos.device))
         num_bins = N * -(-width // bin_width) * -(-height // bin_height)
         self.fields: dict[str, Any] = {
             **{"pos": pos, "tri": tri, "attr": attr, "attr_tri": attr_tri, "texture": texture},
@@ -209,14 +210,14 @@ def _sorted_groups(keys: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.
     return order, torch.searchsorted(ordered, bounds)
 
 
-def _bin_size(N: int, height: int, width: int, threads: int | None) -> tuple[int, int]:
-    """Width and height of bins in pixels."""
-    if threads is None:
+def _bin_size(N: int, height: int, width: int, on_gpu: bool) -> tuple[int, int]:
+    """Width and height of bins in pixels: not a matter of how many threads there are, nor are the results."""
+    if on_gpu:
         return 16, 16
-    bin_width, bin_height = min(width, 256), min(height, 32)
-    while bin_height > 8 and N * -(-width // bin_width) * -(-height // bin_height) < 8 * threads:
-        bin_height = -(-bin_height // 2)  # for every thread something to do
-    return max(bin_width, 1), max(bin_height, 1)
+    bin_width, bin_height = min(width, 256), 32
+    while bin_height > 4 and N * -(-width // bin_width) * -(-height // bin_height) < _ENOUGH_BINS:
+        bin_height //= 2
+    return bin_width, min(bin_height, height)
 
 
 def _stride(tensor: torch.Tensor | None, dims: int) -> int:

@@ -13,6 +13,7 @@ from glraster.cuda_kernels import cuda, upload
 from glraster.cuda_kernels.order_free_sums import OrderFreeSums
 from glraster.interop.corners import order_corners
 from glraster.interpolate import KERNELS
+from glraster.soft import soft_rasterize
 
 SIZES = [(24, 40), (17, 33), (1, 70), (5, 1)]  # whole warps, ragged rows, and rows shorter than a warp
 
@@ -152,6 +153,29 @@ def test_volumes_and_anisotropy_equal_host(on_emulated_gpu):
     assert {"texture_mipmap_bwd", "texture3d_bwd"} <= set(gpu.launched)
 
 
+@pytest.mark.parametrize("kind", ["colors", "texture", "silhouette"])
+def test_soft_rasterization_equals_host(on_emulated_gpu, kind):
+    pos, tri = sphere(1, 2)
+    generator = torch.Generator().manual_seed(0)
+    attr, texture = (torch.rand(shape, generator=generator) for shape in ((pos.shape[1], 2), (1, 4, 4, 3)))
+    tensors = [pos, *([] if kind == "silhouette" else [attr]), *([texture] if kind == "texture" else [])]
+
+    def render() -> dict[str, torch.Tensor]:
+        leaves = [tensor.clone().requires_grad_() for tensor in tensors]
+        last = {"texture": leaves[2]} if kind == "texture" else {}
+        attr = None if kind == "silhouette" else leaves[1]
+        out, aux = soft_rasterize(leaves[0], tri, attr, (19, 23), sigma=1e-3, **last)
+        grads = torch.autograd.grad(out.square().sum(), leaves)
+        found = {"out": out.detach()} | {f"grad_{k}": grad for k, grad in enumerate(grads)}
+        return found if aux is None else found | aux._asdict()
+
+    expected = render()
+    gpu = on_emulated_gpu()
+    found = render()
+    assert {"soft_boxes", "soft_entries", "soft_fwd", "soft_bwd", "soft_gather_pos"} <= set(gpu.launched)
+    assert_agree(found, expected)
+
+
 @pytest.mark.parametrize("count", [0, 1, 256, 257, 600])
 def test_integers_arrive(on_emulated_gpu, count):
     numbers = torch.arange(count) * (1 << 40) - 7
@@ -283,6 +307,7 @@ import emulation, torch
 from pathlib import Path
 from glraster.cuda_kernels import cuda, launcher
 from glraster.interpolate import KERNELS
+from glraster.soft import soft_rasterize
 gpu = emulation.EmulatedGpu(Path({str(emulation_folder)!r}))
 cuda.gpu, launcher.runs_on_gpu = lambda index: gpu, lambda device: True
 rast, tri, rest = torch.ones((1, 1, 1, 4)), torch.zeros((1, 3), dtype=torch.int32), torch.ones((1, 1))

@@ -100,7 +100,7 @@ def test_many_channels(device):
 
 
 def test_halves_on_an_edge(device):
-    """A pixel's centre exactly on an edge of the only triangle: D is 1/2; the same distance inside and outside sum to 1."""
+    """With a centre exactly on an edge, D is 1/2; at equal distances inside and outside it sums to 1."""
     pos = torch.tensor([[-4.0, -4, 0, 1], [4, -4, 0, 1], [0, 0, 0, 1]], device=device)[None]
     alpha = soft_rasterize(pos, ONE.to(device), None, (5, 5), sigma=0.5)[0][0, ..., 0]
     assert alpha[2, 2] == 0.5  # its upper corner
@@ -138,7 +138,7 @@ def test_area_and_its_gradient(device):
         alpha, _ = soft_rasterize(pos, ONE.to(device), None, (size, size), sigma=sigma, dist_eps=1e-12)
         total = alpha.sum() * (2 / size) ** 2
         (grad,) = torch.autograd.grad(total, pos)
-        errors.append((float((total.detach() - area).abs()), float((grad[0, :, :2] - slope).abs().max())))
+        errors.append((float((total.detach() - area).abs()), float((grad[0, :, :2] - slope.detach()).abs().max())))
     assert all(3.9 < coarser[0] / finer[0] < 4.1 for coarser, finer in itertools.pairwise(errors))  # in proportion
     assert errors[-1][1] < 1e-3 * float(slope.abs().max())
 

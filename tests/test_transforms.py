@@ -40,6 +40,10 @@ def edge_gradients(color, pos):
     return glraster.edge_gradients(color, RAST, pos, TRI, topology_hash=TOPOLOGY)
 
 
+def soft_rasterize(pos, attr, texture):
+    return glraster.soft.soft_rasterize(pos, TRI, attr, SIZE, sigma=0.1, near=0.5, gamma=0.1, texture=texture)[0]
+
+
 def with_levels(tex, level, uv, uv_da, bias):
     return glraster.texture(tex, uv, uv_da, bias, mip=[level])
 
@@ -56,6 +60,7 @@ FUNCTIONS = {
     "texture": (glraster.texture, [rand(1, 8, 8, 3), UV, UV_DA, BIAS]),
     "texture with levels": (with_levels, [rand(1, 8, 8, 3), rand(1, 4, 4, 3), UV, UV_DA, BIAS]),
     "texture3d": (glraster.texture3d, [rand(1, 4, 4, 4, 2), rand(1, *SIZE, 3)]),
+    "soft_rasterize": (soft_rasterize, [POS, rand(1, 4, 2), rand(1, 3, 5, 3)]),
 }
 every_function = pytest.mark.parametrize("name", FUNCTIONS)
 
@@ -78,6 +83,9 @@ def checked_calls():
     modes = "linear-mipmap-linear", "wrap", 1
     visibility = (POS, TRI, None, None, *SIZE, "none", False, True, False, "rasterize", CONTEXT.handle)
     ids = ops.visibility(*visibility)
+    numbers = 0.1, 0.1, 1e-3, 0.5, 100.0, 1e-4
+    soft = *SIZE, [0.0, 0.5], *numbers, "euclidean", "softmax", "prod", "w", True, True, False
+    _, _, nearest, state = soft_outputs = ops.soft_rasterize(POS, TRI, attr[:, :2], TRI, None, None, *soft)
     grad, table = rand(1, *SIZE, 3, seed=1), (TOPOLOGY.neighbours,)
 
     def leaf(tensor):
@@ -106,6 +114,14 @@ def checked_calls():
             (grad, UV, UV_DA, BIAS, *modes, False, [True, False, True, False, True], [tex, level]),
         ],
         "texture3d": [(leaf(vol), leaf(color), "linear", "wrap")],
+        "soft_rasterize": [
+            (leaf(POS), TRI, leaf(attr[:, :2]), TRI, None, None, *soft),
+            (leaf(POS), TRI, leaf(attr[:, :2]), TRI, leaf(rand(1, 3, 5, 2)), None, *soft),
+            (leaf(POS), TRI, None, None, None, None, *SIZE, [], *soft[3:]),
+        ],
+        "soft_rasterize_bwd": [
+            (grad, soft_outputs[0], nearest, state, POS, TRI, attr[:, :2], TRI, None, None, *soft, [True, True, False])
+        ],
         "texture3d_bwd": [(grad[..., :2].contiguous(), vol, color, "linear", "wrap", [True, True])],
     }
 
