@@ -196,6 +196,12 @@ def imageio_ffmpeg():
     return pytest.importorskip("imageio_ffmpeg")
 
 
+@pytest.fixture
+def openexr():
+    """The package OpenEXR."""
+    return pytest.importorskip("OpenEXR")
+
+
 @pytest.fixture(scope="session")
 def viser() -> None:
     """Needs the package of that name."""
