@@ -49,11 +49,11 @@ def host_library() -> ctypes.CDLL:
     """
     override = os.environ.get("GLRASTER_HOST_LIBRARY")
     if override:
-        return _load(override)
+        return _load(override, f"GLRASTER_HOST_LIBRARY={override}")
     for name in _candidates():
         path = Path(__file__).with_name(f"host_{name}.so")
         if path.exists():
-            return _load(str(path))
+            return _load(str(path), "glraster's host library")
     folder = Path(__file__).parent
     if (folder.parents[1] / "setup.py").exists():
         cure = "this is a source tree whose kernels are not built: `pip install -e .` there builds them; to use an "
@@ -63,11 +63,11 @@ def host_library() -> ctypes.CDLL:
     raise HostLibraryError(f"glraster's host library (host_*.so) is not in {folder}: {cure}")
 
 
-def _load(path: str) -> ctypes.CDLL:
+def _load(path: str, name: str) -> ctypes.CDLL:
     try:
         library = ctypes.CDLL(path)
     except OSError as error:
-        raise HostLibraryError(f"glraster's host library cannot be loaded: {error}") from error
+        raise HostLibraryError(f"{name} cannot be loaded: {error}") from error
     built_from = getattr(library, "glr_built_from", None)
     if built_from is not None:
         built_from.restype = ctypes.c_char_p

@@ -147,12 +147,16 @@ def vertex_normals(mesh: Mesh) -> torch.Tensor:
 def edges(triangles: torch.Tensor) -> torch.Tensor:
     """Returns the undirected edges [E, 2] int64, each once, of triangles [T, 3]."""
     ends = triangles.long()[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
-    return ends.sort(dim=1).values.unique(dim=0)
+    low, high = ends.aminmax(dim=1)
+    count = int(high.max()) + 1 if len(high) else 1
+    edge = (low * count + high).unique()  # one number an edge: many times faster than pairs
+    return torch.stack([edge // count, edge % count], dim=1)
 
 
 def neighbour_mean(positions: torch.Tensor, triangles: torch.Tensor) -> torch.Tensor:
     """Returns [V, 3]: for every vertex the mean of the vertices that it shares an edge with."""
-    start, end = torch.cat([edges(triangles), edges(triangles).flip(1)]).unbind(1)
+    found = edges(triangles)
+    start, end = torch.cat([found, found.flip(1)]).unbind(1)
     count = torch.bincount(start, minlength=len(positions)).clamp(min=1)
     return torch.zeros_like(positions).index_add(0, start, positions[end]) / count[:, None]
 

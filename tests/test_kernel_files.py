@@ -59,7 +59,7 @@ def test_host_library_of_other_sources_is_refused(monkeypatch):
     path = host.host_library()._name
     monkeypatch.setattr(host, "digest", lambda: "of other sources")
     with pytest.raises(HostLibraryError, match=r"was built from other sources than those in .*: install the package"):
-        host._load(path)
+        host._load(path, "a library")
 
 
 def test_host_library_without_a_digest_is_refused(tmp_path):
@@ -67,7 +67,7 @@ def test_host_library_without_a_digest_is_refused(tmp_path):
     library = tmp_path / "old.so"
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", str(library), str(tmp_path / "empty.c")], check=True)
     with pytest.raises(HostLibraryError, match="was built from other sources"):
-        host._load(str(library))
+        host._load(str(library), "a library")
 
 
 def test_unknown_and_missing_fields(fields):

@@ -28,9 +28,8 @@ def cache(tmp_path, monkeypatch) -> Path:
     return tmp_path / "cache"
 
 
-@pytest.mark.parametrize(
-    "architecture", [*(pytest.param(name, marks=pytest.mark.slow) for name in ARCHITECTURES[:-1]), ARCHITECTURES[-1]]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_compiles_and_takes_the_structs(nvcc, emulation_folder, tmp_path, architecture):
     """Every file compiles without warnings or spills, and the kernels' parameters have the sizes of their mirrors."""
     jobs = {(job.file.stem, job.deterministic): job for job in reversed(compile_check.jobs_for([architecture]))}

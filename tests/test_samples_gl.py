@@ -7,7 +7,7 @@ import pytest
 from sample_runs import run_sample
 
 
-@pytest.fixture(params=["software", "gl"])
+@pytest.fixture(params=["software", pytest.param("gl", marks=pytest.mark.slow)])
 def context(request) -> str:
     """The --context of a sample."""
     if request.param == "gl":

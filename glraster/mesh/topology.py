@@ -35,8 +35,8 @@ class Topology:
 
     @functools.cached_property
     def _found(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        ends = torch.stack([self.tri, self.tri.roll(-1, dims=1)], dim=-1)  # [T, 3, 2]
-        keys = ends.amin(-1) * self.num_vertices + ends.amax(-1)
+        following = self.tri.roll(-1, dims=1)
+        keys = torch.minimum(self.tri, following) * self.num_vertices + torch.maximum(self.tri, following)
         keys, edge_of, counts = keys.unique(return_inverse=True, return_counts=True)
         size = max(self.num_vertices, 1)
         return torch.stack([keys // size, keys % size], dim=1), edge_of, counts
