@@ -13,14 +13,14 @@ the truth, and the truth in as few pixels as the pictures had.
 
 from pathlib import Path
 
-import camera
-import meshes
 import pictures
 import torch
 from options import make_context, make_parser, make_viewer, positive
 from tqdm import tqdm
 
 import glraster.torch as dr
+from glraster import camera
+from glraster import mesh as meshes
 
 
 def draw(glctx, mvp, corners, colors, tri, resolution):
@@ -45,7 +45,8 @@ def main() -> None:
     glctx = make_context(args)
     generator = torch.Generator().manual_seed(args.seed)
 
-    target, tri = meshes.cube().to(glctx.device)
+    cube = meshes.cube().to(glctx.device)
+    target, tri = cube.pos, cube.tri
     target_colors = 0.6 + 0.4 * target
     start = (target.cpu() + torch.rand(8, 3, generator=generator) - 0.5).to(glctx.device)
     start_colors = torch.rand(8, 3, generator=generator).to(glctx.device)

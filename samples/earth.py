@@ -14,7 +14,6 @@ without --mip, 33.0 dB with --mip and 25.5 dB with --mip trilinear, which blurs 
 
 from pathlib import Path
 
-import camera
 import imageio.v3 as imageio
 import pictures
 import procedural
@@ -23,6 +22,7 @@ from options import existing_file, make_context, make_parser, make_viewer, posit
 from tqdm import tqdm, trange
 
 import glraster as dr
+from glraster import camera
 
 FILTERS = {None: "linear", "trilinear": "linear-mipmap-linear", "anisotropic": "anisotropic"}
 
@@ -36,9 +36,9 @@ def random_view(generator, nearest=1.5, farthest=20.0):
 
 def draw(glctx, mesh, uv, mvp, tex, resolution, filter_mode):
     """Draws the planet: [1, resolution, resolution, 3], and where it is: 1 and 0 in [1, resolution, resolution, 1]."""
-    pos = camera.transform(mesh.positions, mvp)
-    rast, rast_db = dr.rasterize(glctx, pos, mesh.triangles, (resolution, resolution))
-    uv, uv_da = dr.interpolate(uv, rast, mesh.triangles, rast_db, diff_attrs="all")
+    pos = camera.transform(mesh.pos, mvp)
+    rast, rast_db = dr.rasterize(glctx, pos, mesh.tri, (resolution, resolution))
+    uv, uv_da = dr.interpolate(uv, rast, mesh.tri, rast_db, diff_attrs="all")
     covered = (rast[..., 3:] > 0).float()
     return covered * dr.texture(tex[None], uv, uv_da, filter_mode=filter_mode), covered
 

@@ -11,16 +11,16 @@ envphong.png shows the environment and the object from two sides, the truth abov
 
 from pathlib import Path
 
-import camera
-import meshes
 import pictures
 import procedural
 import torch
-from options import existing_file, make_context, make_parser, make_viewer, positive
+from bear import bear as make_bear
+from options import make_context, make_parser, make_viewer, mesh_file, positive
 from torch.nn.functional import normalize
 from tqdm import tqdm
 
 import glraster as dr
+from glraster import camera
 
 
 def random_eyes(count, generator):
@@ -32,12 +32,12 @@ def draw(glctx, mesh, normals, eyes, lamps, env, phong, resolution):
 
     env is the cube map [6, s, s, 3], phong the diffuse colour, the specular colour and log2 of the shininess [7].
     """
-    pos = camera.transform(mesh.positions, camera.orbit(eyes))
-    rast, rast_db = dr.rasterize(glctx, pos, mesh.triangles, (resolution, resolution))
-    view = normalize(eyes[:, None] - mesh.positions, dim=-1)
+    pos = camera.transform(mesh.pos, camera.perspective().to(eyes) @ camera.look_at(eyes))
+    rast, rast_db = dr.rasterize(glctx, pos, mesh.tri, (resolution, resolution))
+    view = normalize(eyes[:, None] - mesh.pos, dim=-1)
     mirrored = 2 * (normals * view).sum(-1, keepdim=True) * normals - view
     attr = torch.cat([mirrored, normals.expand_as(mirrored)], dim=-1)
-    attr, mirrored_da = dr.interpolate(attr, rast, mesh.triangles, rast_db, diff_attrs=[0, 1, 2])
+    attr, mirrored_da = dr.interpolate(attr, rast, mesh.tri, rast_db, diff_attrs=[0, 1, 2])
     mirrored, normal = attr[..., :3].contiguous(), normalize(attr[..., 3:], dim=-1)
     image = dr.texture(env[None], mirrored, mirrored_da, boundary_mode="cube")
     lamps = lamps[:, None, None]
@@ -52,7 +52,7 @@ def rmse(guess, truth):
 
 def main() -> None:
     parser = make_parser(__doc__, out="out/envphong")
-    parser.add_argument("--mesh", type=existing_file, help="any mesh file to use instead of the bear")
+    parser.add_argument("--mesh", type=mesh_file, help="any mesh file to use instead of the bear")
     parser.add_argument("--size", type=positive, default=64, help="texels along a side of a cube face (default: 64)")
     parser.add_argument("--resolution", type=positive, default=192, help="pixels along a side (default: 192)")
     parser.add_argument("--max-iter", type=positive, default=600, help="iterations (default: 600)")
@@ -60,8 +60,8 @@ def main() -> None:
     args = parser.parse_args()
     glctx = make_context(args)
     generator = torch.Generator().manual_seed(args.seed)
-    mesh = (meshes.load(args.mesh) if args.mesh else meshes.bear()).to(glctx.device)
-    normals = meshes.vertex_normals(mesh)
+    mesh = (args.mesh or make_bear()).to(glctx.device)
+    normals = mesh.vertex_normals()
     true_env = procedural.sky(procedural.cube_directions(args.size)).to(glctx.device)
     true_phong = torch.tensor([0.35, 0.15, 0.05, 0.6, 0.55, 0.4, 5.0], device=glctx.device)
     env = torch.full_like(true_env, 0.5).requires_grad_()

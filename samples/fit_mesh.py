@@ -13,15 +13,14 @@ intersection over union (IoU) ends above 0.98.
 import itertools
 from pathlib import Path
 
-import camera
-import meshes
 import options
 import pictures
 import torch
-import trimesh
-from large_steps import Smoothing, UniformAdam
+from bear import bear as make_bear
 
 import glraster.torch as dr
+from glraster import camera
+from glraster import mesh as meshes
 
 LIGHTS = torch.nn.functional.normalize(torch.tensor([[0.5, 0.7, 0.5], [-0.8, 0.2, 0.4], [0.2, -0.3, -0.9]]), dim=1)
 COLORS = torch.tensor([[0.95, 0.75, 0.5], [0.15, 0.3, 0.55], [0.35, 0.15, 0.3]])
@@ -30,25 +29,22 @@ STAGES = ((2 / 7, 10.0), (2 / 7, 19.0), (3 / 7, 30.0))  # share of the iteration
 
 def render(glctx, mesh, mvps, resolution, topology=None):
     """Draws a mesh lit by three soft lights: [N, resolution, resolution, 4], coverage in the last channel."""
-    pos = camera.transform(mesh.positions, mvps)
-    rast, _ = dr.rasterize(glctx, pos, mesh.triangles, (resolution, resolution))
-    shade = ((meshes.vertex_normals(mesh) @ LIGHTS.T.to(pos) + 1) / 2) ** 2 @ COLORS.to(pos)
-    image, _ = dr.interpolate(torch.nn.functional.pad(shade, (0, 1), value=1.0), rast, mesh.triangles)
-    return dr.antialias(image, rast, pos, mesh.triangles, topology)
+    pos = camera.transform(mesh.pos, mvps)
+    rast, _ = dr.rasterize(glctx, pos, mesh.tri, (resolution, resolution))
+    shade = ((mesh.vertex_normals() @ LIGHTS.T.to(pos) + 1) / 2) ** 2 @ COLORS.to(pos)
+    image, _ = dr.interpolate(torch.nn.functional.pad(shade, (0, 1), value=1.0), rast, mesh.tri)
+    return dr.antialias(image, rast, pos, mesh.tri, topology)
 
 
 def refine(mesh: meshes.Mesh) -> meshes.Mesh:
     """Splits every triangle into four, then evens the vertices out within the surface."""
-    positions, triangles = (tensor.cpu().numpy() for tensor in mesh)
-    positions, triangles = trimesh.remesh.subdivide(positions, triangles)
-    finer = meshes.Mesh(torch.from_numpy(positions).float(), torch.from_numpy(triangles).int()).to(
-        mesh.positions.device
-    )
+    finer = meshes.subdivide(mesh)
+    topology = finer.topology
     for _ in range(20):
-        step = meshes.neighbour_mean(finer.positions, finer.triangles) - finer.positions
-        normals = meshes.vertex_normals(finer)
+        step = meshes.neighbour_mean(finer.pos, topology) - finer.pos
+        normals = finer.vertex_normals()
         tangential = step - normals * (step * normals).sum(1, keepdim=True)
-        finer = finer._replace(positions=finer.positions + 0.5 * tangential)
+        finer = finer.replace(pos=finer.pos + 0.5 * tangential)
     return finer
 
 
@@ -56,8 +52,8 @@ def silhouette_iou(glctx, mesh, target, mvps, resolution=256) -> float:
     """Mean intersection over union of the two meshes' silhouettes."""
     covered = []
     for shape in (mesh, target):
-        pos = camera.transform(shape.positions, mvps)
-        covered.append(dr.rasterize(glctx, pos, shape.triangles, (resolution, resolution))[0][..., 3] > 0)
+        pos = camera.transform(shape.pos, mvps)
+        covered.append(dr.rasterize(glctx, pos, shape.tri, (resolution, resolution))[0][..., 3] > 0)
     both, either = covered[0] & covered[1], covered[0] | covered[1]
     return (both.sum((1, 2)) / either.sum((1, 2))).mean().item()
 
@@ -72,13 +68,13 @@ def picture_loss(glctx, mesh, mvps, truth, topology) -> tuple[torch.Tensor, torc
 
 def fit_stage(glctx, loss_of, mesh, smoothing, steps, iterations, mvps, truth, batch, generator, viewer) -> meshes.Mesh:
     """Moves the vertices of a mesh with fixed topology, in so many of the loop's steps."""
-    smooth, topology = Smoothing(mesh, smoothing), dr.antialias_construct_topology_hash(mesh.triangles)
-    unknowns = smooth.unknowns(mesh.positions).requires_grad_()
-    optimizer = UniformAdam([unknowns], lr=0.05)
+    smooth, topology = meshes.LargeSteps(mesh.tri, strength=smoothing), dr.antialias_construct_topology_hash(mesh.tri)
+    unknowns = smooth.to_unknowns(mesh.pos).requires_grad_()
+    optimizer = meshes.UniformAdam([unknowns], lr=0.05)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: 0.1 ** (i / iterations))
     for _ in itertools.islice(steps, iterations):
         chosen = torch.randperm(len(mvps), generator=generator)[:batch]
-        guess = mesh._replace(positions=smooth.positions(unknowns))
+        guess = mesh.replace(pos=smooth.to_positions(unknowns))
         wanted = truth[chosen]
         loss, image = loss_of(glctx, guess, mvps[chosen], wanted, topology)
         optimizer.zero_grad()
@@ -87,8 +83,8 @@ def fit_stage(glctx, loss_of, mesh, smoothing, steps, iterations, mvps, truth, b
         schedule.step()
         viewer.log(loss=loss)
         viewer.show(image=image[:4], target=wanted[:4])
-        viewer.mesh(guess.positions, guess.triangles)
-    return mesh._replace(positions=smooth.positions(unknowns).detach())
+        viewer.mesh(guess.pos, guess.tri)
+    return mesh.replace(pos=smooth.to_positions(unknowns).detach())
 
 
 def show(glctx, mesh, mvps, size=384) -> torch.Tensor:
@@ -117,15 +113,15 @@ def fit(glctx, args, viewer) -> None:
     """Fits a sphere to pictures of the target."""
     device, generator = glctx.device, torch.Generator().manual_seed(args.seed)
 
-    target = (meshes.load(args.mesh) if args.mesh else meshes.bear()).to(device)
-    mvps = camera.orbit(3 * camera.directions(args.views)).to(device)
+    target = (args.mesh or make_bear()).to(device)
+    mvps = (camera.perspective() @ camera.look_at(3 * camera.directions(args.views))).to(device)
     unseen = camera.directions(16) @ camera.random_rotations(1, generator)[0].T
-    held_out = camera.orbit(3 * unseen).to(device)
+    held_out = (camera.perspective() @ camera.look_at(3 * unseen)).to(device)
     with torch.no_grad():
         truth = torch.cat([render(glctx, target, mvp[None], args.resolution) for mvp in mvps])
 
-    start = meshes.sphere(3).to(device)
-    start = mesh = start._replace(positions=0.6 * start.positions)
+    start = meshes.icosphere(3).to(device)
+    start = mesh = start.replace(pos=0.6 * start.pos)
     loss_of = torch.compile(picture_loss, fullgraph=True) if args.compile else picture_loss
     steps, done = viewer.loop(range(args.max_iter), desc="fitting"), 0
     for stage, (share, smoothing) in enumerate(STAGES):
@@ -141,7 +137,7 @@ def fit(glctx, args, viewer) -> None:
 def main() -> None:
     parser = options.make_parser(__doc__, out="out/fit_mesh")
     mesh = "target: any file that trimesh reads (default: a procedural bear)"
-    parser.add_argument("--mesh", type=options.existing_file, help=mesh)
+    parser.add_argument("--mesh", type=options.mesh_file, help=mesh)
     parser.add_argument("--max-iter", type=options.positive, default=1500)
     parser.add_argument("--views", type=options.positive, default=48, help="pictures of the target")
     parser.add_argument("--batch", type=options.positive, default=6, help="pictures per iteration")

@@ -15,14 +15,14 @@ and less time. The picture has a row for each part: start, Gauss-Newton, Adam, t
 import time
 from typing import NamedTuple
 
-import camera
-import meshes
 import pictures
 import procedural
 import torch
 from options import make_context, make_parser, positive
 
 import glraster as dr
+from glraster import camera
+from glraster import mesh as meshes
 from glraster.optim import gauss_newton
 from glraster.viewer.progress import new_bar
 
@@ -47,10 +47,10 @@ class Model(NamedTuple):
 def make_model(mesh, num_modes, generator, device):
     """A mesh, its texture, and smooth modes of unit size along its vertices' directions."""
     colors = [procedural.noise(procedural.cube_directions(64), 2, generator) for _ in range(3)]
-    modes = torch.zeros(len(mesh.positions), 1, num_modes)
+    modes = torch.zeros(len(mesh.pos), 1, num_modes)
     for k in range(num_modes):
-        modes[:, 0, k] = procedural.noise(mesh.positions, 1, generator)
-    tensors = mesh.positions, modes * mesh.positions[..., None], mesh.triangles, 0.5 + 0.25 * torch.stack(colors, -1)
+        modes[:, 0, k] = procedural.noise(mesh.pos, 1, generator)
+    tensors = mesh.pos, modes * mesh.pos[..., None], mesh.tri, 0.5 + 0.25 * torch.stack(colors, -1)
     return Model(*(tensor.to(device) for tensor in tensors))
 
 
@@ -98,11 +98,14 @@ def main() -> None:
     glctx = make_context(args)
     rows = []
     print(f"{'':14} {'method':14} {'start':>8} {'error':>8} {'iterations':>11} {'seconds':>8}")
-    for name, mesh, num_modes, num_views in [("pose", meshes.cube(), 0, 1), ("pose and shape", meshes.sphere(3), 4, 4)]:
+    for name, mesh, num_modes, num_views in [
+        ("pose", meshes.cube(), 0, 1),
+        ("pose and shape", meshes.icosphere(3), 4, 4),
+    ]:
         generator = torch.Generator().manual_seed(args.seed)
         model = make_model(mesh, num_modes, generator, glctx.device)
         eyes = torch.tensor([[0.0, 0, 4.5], [4.5, 0, 0], [-3.2, 3.2, 0], [0, -3.2, -3.2]])[:num_views]
-        views = camera.orbit(eyes, fov_degrees=45).to(glctx.device)
+        views = (camera.perspective(fov_degrees=45) @ camera.look_at(eyes)).to(glctx.device)
         sizes = torch.tensor([0.15] * 3 + [0.1] * (3 + num_modes))
         truth, offset = sizes * torch.randn(2, 6 + num_modes, generator=generator)
         truth, start = truth.to(glctx.device), (truth + offset).to(glctx.device)

@@ -2,10 +2,12 @@
 
 import argparse
 import os
+import tempfile
 
 import torch
 
 import glraster
+from glraster import mesh
 from glraster.viewer import Viewer
 
 
@@ -34,7 +36,7 @@ def make_parser(doc: str, out: str, context: str | None = "software") -> argpars
 def make_opengl_parser(doc: str, out: str) -> argparse.ArgumentParser:
     """Returns a parser with --out alone, for samples that use OpenGL and neither PyTorch's devices nor a rasterizer."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    kind, what = (picture, "picture to write") if os.path.splitext(out)[1] else (str, "folder for the results")
+    kind, what = (picture, "picture to write") if os.path.splitext(out)[1] else (folder, "folder for the results")
     parser.add_argument("--out", type=kind, default=out, help=f"{what} (default: {out})")
     return parser
 
@@ -69,10 +71,23 @@ def positive(text: str) -> int:
 
 
 def picture(name: str) -> str:
-    """The `type=` of options that name a picture to write."""
+    """The `type=` of options that name a picture to write, where it can be written: its folder is made."""
     if not name.lower().endswith((".png", ".jpg", ".jpeg")):
         raise argparse.ArgumentTypeError(f"{name!r} is no picture: it must end in .png or .jpg")
+    if os.path.isdir(name):
+        raise argparse.ArgumentTypeError(f"{name!r} is a folder")
+    folder(os.path.dirname(name) or ".")
     return name
+
+
+def folder(name: str) -> str:
+    """The `type=` of options that name a folder to write to: it is made, and tried, before minutes of work."""
+    try:
+        os.makedirs(name, exist_ok=True)
+        with tempfile.TemporaryFile(dir=name):
+            return name
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"cannot write to {name!r}: {error.strerror}") from error
 
 
 def existing_file(name: str) -> str:
@@ -80,6 +95,14 @@ def existing_file(name: str) -> str:
     if not os.path.isfile(name):
         raise argparse.ArgumentTypeError(f"there is no file {name!r}")
     return name
+
+
+def mesh_file(name: str) -> mesh.Mesh:
+    """The `type=` of options that name a mesh file: the mesh, moved and scaled into the unit sphere."""
+    try:
+        return mesh.load(name, normalize=True)
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _device(name: str) -> torch.device:

@@ -9,22 +9,22 @@ Expected: all eight numbers come within 0.02 of the truth. The picture's upper r
 fit, its lower row the first three layers of the truth by themselves.
 """
 
-import camera
-import meshes
 import pictures
 import torch
+from bear import bear as make_bear
 from options import make_context, make_parser, make_viewer, positive
 
 import glraster.torch as dr
+from glraster import camera
+from glraster import mesh as meshes
 
 
 def scene(device):
     """Returns the mesh of bear and ball, and per vertex which of the two it belongs to [V]."""
-    bear, ball = meshes.bear(), meshes.sphere(3)
-    positions = torch.cat([bear.positions, ball.positions * 0.2 + torch.tensor([0.0, -0.2, 0.0])])
-    triangles = torch.cat([bear.triangles, ball.triangles + len(bear.positions)])
-    part = (torch.arange(len(positions)) >= len(bear.positions)).long()
-    return meshes.Mesh(positions, triangles).to(device), part.to(device)
+    bear, ball = make_bear(), meshes.icosphere(3)
+    mesh, _ = meshes.merge([bear, ball.replace(pos=ball.pos * 0.2 + torch.tensor([0.0, -0.2, 0.0]))])
+    part = (torch.arange(len(mesh.pos)) >= len(bear.pos)).long()
+    return mesh.to(device), part.to(device)
 
 
 def layers(glctx, eye, mesh, material, resolution, count):
@@ -32,19 +32,19 @@ def layers(glctx, eye, mesh, material, resolution, count):
 
     `material` [V, 4] holds colour and opacity; the more obliquely one looks through the glass, the thicker it is.
     """
-    pos = camera.transform(mesh.positions, camera.orbit(eye))
-    attributes = torch.cat([material, meshes.vertex_normals(mesh), eye - mesh.positions], dim=1)
-    with dr.DepthPeeler(glctx, pos, mesh.triangles, (resolution, resolution)) as peeler:
+    pos = camera.transform(mesh.pos, camera.perspective() @ camera.look_at(eye))
+    attributes = torch.cat([material, mesh.vertex_normals(), eye - mesh.pos], dim=1)
+    with dr.DepthPeeler(glctx, pos, mesh.tri, (resolution, resolution)) as peeler:
         for _ in range(count):
             rast, _ = peeler.rasterize_next_layer()
             if not rast[..., 3].any():
                 break
-            values, _ = dr.interpolate(attributes, rast, mesh.triangles)
+            values, _ = dr.interpolate(attributes, rast, mesh.tri)
             color, opacity, normal, view = values.split([3, 1, 3, 3], dim=-1)
             facing = torch.nn.functional.cosine_similarity(normal, view, dim=-1)[..., None].abs().clamp(min=0.15)
             opacity = 1 - (1 - opacity) ** (1 / facing)
             light = color * (0.4 + 0.6 * facing) * opacity
-            yield dr.antialias(torch.cat([light, opacity], dim=-1), rast, pos, mesh.triangles).split([3, 1], dim=-1)
+            yield dr.antialias(torch.cat([light, opacity], dim=-1), rast, pos, mesh.tri).split([3, 1], dim=-1)
 
 
 def composite(layered, resolution):

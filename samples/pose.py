@@ -9,23 +9,23 @@ Expected: the search ends within 2 degrees of the true rotation, the gradients w
 for each of the first 8 trials: the cube, what the search found, and what the gradients made of that.
 """
 
-import camera
-import meshes
 import pictures
 import torch
 from options import make_context, make_parser, make_viewer, positive
 from tqdm import tqdm
 
 import glraster.torch as dr
+from glraster import camera
+from glraster import mesh as meshes
 
 
 def draw(glctx, cube, rotations, resolution):
     """Draws the cube, its corners in the colours of their places: [N, resolution, resolution, 3]."""
     view = camera.rigid(rotations, torch.tensor([0.0, 0.0, -5.5], device=rotations.device))
-    pos = camera.transform(cube.positions, camera.perspective().to(rotations.device) @ view)
-    rast, _ = dr.rasterize(glctx, pos, cube.triangles, (resolution, resolution))
-    image, _ = dr.interpolate(cube.positions * 0.4 + 0.6, rast, cube.triangles)
-    return dr.antialias(image, rast, pos, cube.triangles)
+    pos = camera.transform(cube.pos, camera.perspective().to(rotations.device) @ view)
+    rast, _ = dr.rasterize(glctx, pos, cube.tri, (resolution, resolution))
+    image, _ = dr.interpolate(cube.pos * 0.4 + 0.6, rast, cube.tri)
+    return dr.antialias(image, rast, pos, cube.tri)
 
 
 def search(glctx, cube, target, generator, candidates=64, rounds=10):

@@ -5,9 +5,10 @@ Directions are vectors [..., 3] with Y up; on a world map, s = 0.5 looks along +
 
 import math
 
-import camera
 import torch
-from meshes import Mesh
+
+from glraster import camera
+from glraster.mesh import Mesh
 
 _PERIOD = 32  # cells after which the lattices of the noise repeat
 

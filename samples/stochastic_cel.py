@@ -12,13 +12,14 @@ start and the result.
 import math
 from pathlib import Path
 
-import camera
-import meshes
 import numpy as np
 import pictures
 import torch
+from bear import bear as make_bear
 from options import make_opengl_parser, positive
 
+from glraster import camera
+from glraster import mesh as meshes
 from glraster.stochastic import MeshScene, Parameter, StochasticOptimizer
 from glraster.viewer.progress import new_bar
 
@@ -44,8 +45,8 @@ def optimizer_of(values: dict, mesh: meshes.Mesh, rate: float, decay: float, **o
         Parameter(name, value, "scene", eps=EPS.get(name, 1 / 64), lr=rate, decay=decay)
         for name, value in values.items()
     ]
-    attributes = {"position": mesh.positions, "normal": meshes.vertex_normals(mesh)}
-    scene = MeshScene(mesh.triangles, attributes, fragment=Path(__file__).with_name("cel.frag"))
+    attributes = {"position": mesh.pos, "normal": mesh.vertex_normals()}
+    scene = MeshScene(mesh.tri, attributes, fragment=Path(__file__).with_name("cel.frag"))
     return StochasticOptimizer(None, params, scene, **options)
 
 
@@ -63,8 +64,8 @@ def main() -> None:
     args = parser.parse_args()
     size = (args.resolution, args.resolution)
 
-    bear = meshes.bear(cells=40)
-    mvps = camera.orbit(3.2 * camera.directions(8))
+    bear = make_bear(cells=40)
+    mvps = camera.perspective() @ camera.look_at(3.2 * camera.directions(8))
     with optimizer_of(TRUTH, bear, 0, 0) as teacher:
         targets, truth = teacher.render(mvps, size), teacher.render(mvps[2:5], (256, 256))
     options = {"views": 2, "pairs": args.pairs, "seed": args.seed}

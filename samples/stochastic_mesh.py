@@ -13,22 +13,22 @@ of the edges folded by more than 60 degrees; start, result and target above one 
 import math
 from pathlib import Path
 
-import camera
-import meshes
 import numpy as np
 import pictures
 import torch
-import trimesh
-from options import existing_file, make_opengl_parser, positive
+from bear import bear as make_bear
+from options import make_opengl_parser, mesh_file, positive
 
+from glraster import camera
+from glraster import mesh as meshes
 from glraster.stochastic import MeshScene, Parameter, StochasticOptimizer
 from glraster.viewer.progress import new_bar
 
 
 def draw(mesh: meshes.Mesh, mvps: torch.Tensor, size: int) -> np.ndarray:
     """Returns [N, size, size, 4] pictures of a mesh: a colour for each direction it faces, and coverage."""
-    parameter = Parameter("position", mesh.positions, "vertex")
-    with StochasticOptimizer(None, [parameter], MeshScene(mesh.triangles)) as drawer:
+    parameter = Parameter("position", mesh.pos, "vertex")
+    with StochasticOptimizer(None, [parameter], MeshScene(mesh.tri)) as drawer:
         return drawer.render(mvps, (size, size))
 
 
@@ -40,13 +40,13 @@ def iou(found: np.ndarray, truth: np.ndarray) -> float:
 
 def folded(mesh: meshes.Mesh) -> float:
     """Returns the share of edges whose two triangles face directions more than 60 degrees apart."""
-    solid = trimesh.Trimesh(mesh.positions.numpy(), mesh.triangles.numpy(), process=False)
-    return float((solid.face_adjacency_angles > math.radians(60)).mean())
+    (first, second), normals = mesh.topology.pairs[0].unbind(1), mesh.face_normals()
+    return ((normals[first] * normals[second]).sum(1) < math.cos(math.radians(60))).float().mean().item()
 
 
 def main() -> None:
     parser = make_opengl_parser(__doc__, out="out/stochastic_mesh")
-    parser.add_argument("--mesh", type=existing_file, help="target: any file that trimesh reads")
+    parser.add_argument("--mesh", type=mesh_file, help="target: any file that trimesh reads")
     parser.add_argument("--max-iter", type=positive, default=400)
     parser.add_argument("--pictures", type=positive, default=32, help="pictures of the target")
     parser.add_argument("--views", type=positive, default=8, help="pictures of each step")
@@ -56,26 +56,24 @@ def main() -> None:
     args = parser.parse_args()
     out, size = Path(args.out), args.resolution
 
-    target = meshes.load(args.mesh) if args.mesh else meshes.bear(cells=48)
-    mvps = camera.orbit(3.2 * camera.directions(args.pictures))
+    target = args.mesh or make_bear(cells=48)
+    mvps = camera.perspective() @ camera.look_at(3.2 * camera.directions(args.pictures))
     turned = camera.directions(16) @ camera.random_rotations(1, torch.Generator().manual_seed(args.seed))[0].T
-    held_out = camera.orbit(3.2 * turned)
+    held_out = camera.perspective() @ camera.look_at(3.2 * turned)
     wanted = draw(target, held_out, size)
 
-    start = meshes.sphere(args.subdivisions)
-    start = start._replace(positions=0.6 * start.positions)
+    start = meshes.icosphere(args.subdivisions)
+    start = start.replace(pos=0.6 * start.pos)
     rate = {"lr": 0.06, "decay": 4 / args.max_iter}
-    parameter = Parameter("position", start.positions, "vertex", eps="pixel", smoothness=4.0, **rate)
-    with StochasticOptimizer(
-        None, [parameter], MeshScene(start.triangles), views=args.views, seed=args.seed
-    ) as optimizer:
+    parameter = Parameter("position", start.pos, "vertex", eps="pixel", smoothness=4.0, **rate)
+    with StochasticOptimizer(None, [parameter], MeshScene(start.tri), views=args.views, seed=args.seed) as optimizer:
         optimizer.set_views(mvps, draw(target, mvps, size))
         with new_bar(range(1, args.max_iter + 1), desc="steps") as bar:
             for step in bar:
                 optimizer.step()
                 if step % 50 == 0:
                     bar.set_postfix(IoU=f"{iou(optimizer.render(held_out, (size, size)), wanted):.3f}")
-        mesh = start._replace(positions=torch.from_numpy(optimizer.download()["position"]))
+        mesh = start.replace(pos=torch.from_numpy(optimizer.download()["position"]))
 
     rows = [torch.from_numpy(draw(shape, held_out[:5], 256)[..., :3]) for shape in (start, mesh, target)]
     pictures.save(out / "comparison.png", pictures.grid(rows))

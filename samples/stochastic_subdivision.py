@@ -13,14 +13,14 @@ parameters, for which software OpenGL is slow.
 
 from pathlib import Path
 
-import camera
-import meshes
 import numpy as np
 import pictures
 import procedural
 import torch
 from options import make_opengl_parser, positive
 
+from glraster import camera
+from glraster import mesh as meshes
 from glraster.stochastic import MeshScene, Parameter, StochasticOptimizer, loop_subdivision
 from glraster.viewer.progress import new_bar
 
@@ -78,7 +78,7 @@ def main() -> None:
     start = {"position": flat, "albedo": np.full_like(wanted["albedo"], 0.5)}
     start |= {"roughness": np.full_like(wanted["roughness"], 0.6), "bumps": np.zeros_like(wanted["bumps"])}
     eyes = camera.directions(4 * args.pictures)
-    mvps = camera.orbit(2.9 * eyes[eyes[:, 2] > 0.55][: args.pictures], 45.0)
+    mvps = camera.perspective(45.0) @ camera.look_at(2.9 * eyes[eyes[:, 2] > 0.55][: args.pictures])
     with optimizer_of(wanted, surface, uv, 1, views=1) as teacher:
         targets, shown = teacher.render(mvps, picture)[..., :3], teacher.render(mvps[:3], (384, 384))
 

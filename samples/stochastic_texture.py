@@ -12,7 +12,6 @@ truth above the result.
 import math
 from pathlib import Path
 
-import camera
 import numpy as np
 import pictures
 import procedural
@@ -20,6 +19,7 @@ import torch
 from earth import load_texture
 from options import existing_file, make_opengl_parser, positive
 
+from glraster import camera
 from glraster.stochastic import MeshScene, Parameter, StochasticOptimizer
 from glraster.viewer.progress import new_bar
 
@@ -33,17 +33,17 @@ def scene(shape: str) -> MeshScene:
         attributes = {"position": FLAT, "uv": (FLAT[:, :2] + 1) / 2}
         return MeshScene([[0, 1, 2], [0, 2, 3]], attributes, fragment="albedo")
     mesh, uv = procedural.globe()
-    return MeshScene(mesh.triangles, {"position": mesh.positions, "uv": uv}, fragment="albedo")
+    return MeshScene(mesh.tri, {"position": mesh.pos, "uv": uv}, fragment="albedo")
 
 
 def cameras(shape: str, count: int, generator: torch.Generator) -> torch.Tensor:
     """Returns [count, 4, 4] views: of the globe from all around, of the quad from in front, so that it fills them."""
     if shape == "globe":
-        return camera.orbit(DISTANCE * camera.directions(count), 48.0)
+        return camera.perspective(48.0) @ camera.look_at(DISTANCE * camera.directions(count))
     tilt, turn = torch.rand(2, count, generator=generator)
     tilt, turn = 0.7 * tilt, 2 * math.pi * turn
     eyes = torch.stack([tilt.sin() * turn.cos(), tilt.sin() * turn.sin(), tilt.cos()], dim=1)
-    return camera.orbit(DISTANCE * eyes, math.degrees(2 * math.atan(1 / DISTANCE)))
+    return camera.perspective(math.degrees(2 * math.atan(1 / DISTANCE))) @ camera.look_at(DISTANCE * eyes)
 
 
 def psnr(found: np.ndarray, truth: np.ndarray) -> float:

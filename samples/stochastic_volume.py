@@ -8,14 +8,14 @@ least good at, and it still converges.
 Expected: 18 dB of PSNR over held-out views at the default settings; the picture shows truth, start and result.
 """
 
-import camera
-import meshes
 import numpy as np
 import pictures
 import torch
+from bear import bear as make_bear
 from options import make_opengl_parser, positive
 from stochastic_splats import psnr
 
+from glraster import camera
 from glraster.stochastic import MeshScene, Parameter, StochasticOptimizer, VolumeScene
 from glraster.viewer.progress import new_bar
 
@@ -31,10 +31,14 @@ def main() -> None:
     args = parser.parse_args()
     size = (args.resolution, args.resolution)
 
-    bear = meshes.bear(cells=40)
-    mvps, unseen = camera.orbit(3.2 * camera.directions(32)), camera.orbit(3.2 * camera.directions(5).flip(1))
-    target = Parameter("position", bear.positions, "vertex")
-    with StochasticOptimizer(None, [target], MeshScene(bear.triangles)) as teacher:
+    bear = make_bear(cells=40)
+    views = [
+        camera.perspective() @ camera.look_at(3.2 * eyes)
+        for eyes in (camera.directions(32), camera.directions(5).flip(1))
+    ]
+    mvps, unseen = views
+    target = Parameter("position", bear.pos, "vertex")
+    with StochasticOptimizer(None, [target], MeshScene(bear.tri)) as teacher:
         targets, wanted = teacher.render(mvps, size), teacher.render(unseen, size)
         shown = teacher.render(unseen[:3], (256, 256))
 
