@@ -12,17 +12,17 @@ Expected: fitted.obj and loss.png, and the intersection over union of silhouette
 import os
 import time
 
-import camera
 import fit_mesh
-import meshes
 import options
 import pictures
 import torch
 import torch.distributed as dist
-from large_steps import Smoothing, UniformAdam
+from bear import bear as make_bear
 from torch.nn.parallel import DistributedDataParallel
 
 import glraster.torch as dr
+from glraster import camera
+from glraster import mesh as meshes
 
 
 class Shape(torch.nn.Module):
@@ -30,12 +30,12 @@ class Shape(torch.nn.Module):
 
     def __init__(self, glctx, mesh: meshes.Mesh):
         super().__init__()
-        self.glctx, self.mesh, self.smoothing = glctx, mesh, Smoothing(mesh, 19.0)
-        self.topology = dr.antialias_construct_topology_hash(mesh.triangles)
-        self.unknowns = torch.nn.Parameter(self.smoothing.unknowns(mesh.positions))
+        self.glctx, self.mesh, self.steps = glctx, mesh, meshes.LargeSteps(mesh.tri, strength=19.0)
+        self.topology = dr.antialias_construct_topology_hash(mesh.tri)
+        self.unknowns = torch.nn.Parameter(self.steps.to_unknowns(mesh.pos))
 
     def guess(self) -> meshes.Mesh:
-        return self.mesh._replace(positions=self.smoothing.positions(self.unknowns))
+        return self.mesh.replace(pos=self.steps.to_positions(self.unknowns))
 
     def forward(self, mvps: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         return fit_mesh.picture_loss(self.glctx, self.guess(), mvps, truth, self.topology)[0]
@@ -58,7 +58,7 @@ def fit(shape: Shape, mvps: torch.Tensor, truth: torch.Tensor, args) -> list[flo
     """Moves the vertices; returns the mean loss of each step. All processes draw the same lots, each its own part."""
     rank, world = dist.get_rank(), dist.get_world_size()
     model = DistributedDataParallel(shape)  # its copies start from those of process 0
-    optimizer, generator = UniformAdam([shape.unknowns], lr=0.03), torch.Generator().manual_seed(args.seed)
+    optimizer, generator = meshes.UniformAdam([shape.unknowns], lr=0.03), torch.Generator().manual_seed(args.seed)
     losses = []
     for _ in range(args.max_iter):
         chosen = torch.randperm(len(mvps), generator=generator)[: args.batch][rank::world]
@@ -74,7 +74,7 @@ def fit(shape: Shape, mvps: torch.Tensor, truth: torch.Tensor, args) -> list[flo
 
 def main() -> None:
     parser = options.make_parser(__doc__, out="out/distributed")
-    parser.add_argument("--mesh", type=options.existing_file, help="target (default: a procedural bear)")
+    parser.add_argument("--mesh", type=options.mesh_file, help="target (default: a procedural bear)")
     parser.add_argument("--max-iter", type=options.positive, default=300)
     parser.add_argument("--views", type=options.positive, default=48, help="pictures of the target")
     parser.add_argument(
@@ -89,20 +89,20 @@ def main() -> None:
             f"error: --batch must be a multiple of the {dist.get_world_size()} processes, got {args.batch}"
         )
     glctx = options.make_context(args)
-    target = (meshes.load(args.mesh) if args.mesh else meshes.bear()).to(device)
-    mvps = camera.orbit(3 * camera.directions(args.views)).to(device)
+    target = (args.mesh or make_bear()).to(device)
+    mvps = (camera.perspective() @ camera.look_at(3 * camera.directions(args.views))).to(device)
     with torch.no_grad():
         truth = torch.cat([fit_mesh.render(glctx, target, mvp[None], args.resolution) for mvp in mvps])
-    start = meshes.sphere(4)
-    shape = Shape(glctx, start._replace(positions=0.6 * start.positions).to(device))
+    start = meshes.icosphere(4)
+    shape = Shape(glctx, start.replace(pos=0.6 * start.pos).to(device))
     begin = time.perf_counter()
     losses = fit(shape, mvps, truth, args)
     if dist.get_rank() == 0:
         milliseconds = 1000 * (time.perf_counter() - begin) / args.max_iter
-        held_out = camera.orbit(3 * camera.directions(11)).to(device)
+        held_out = (camera.perspective() @ camera.look_at(3 * camera.directions(11))).to(device)
         iou = fit_mesh.silhouette_iou(glctx, shape.guess(), target, held_out)
         os.makedirs(args.out, exist_ok=True)
-        meshes.save(f"{args.out}/fitted.obj", meshes.Mesh(*(t.detach() for t in shape.guess())))
+        meshes.save(f"{args.out}/fitted.obj", shape.guess())
         pictures.save_curve(f"{args.out}/loss.png", losses, "loss")
         speed = f"{dist.get_world_size()} processes, {milliseconds:.1f} ms a step"
         print(f"{speed}, IoU {iou:.4f}, last loss {losses[-1]:.6f}")

@@ -1,6 +1,7 @@
 """Fixtures: where a test runs, and the data it may use. Every skip comes from here."""
 
 import ctypes.util
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -225,6 +226,19 @@ def spot_path() -> Path:
 def imageio_ffmpeg():
     """The package of that name, with its ffmpeg."""
     return pytest.importorskip("imageio_ffmpeg")
+
+
+@pytest.fixture
+def ray() -> None:
+    """Needs the package of that name, which takes long to import."""
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("no ray")
+
+
+@pytest.fixture
+def openexr():
+    """The package OpenEXR."""
+    return pytest.importorskip("OpenEXR")
 
 
 @pytest.fixture(scope="session")

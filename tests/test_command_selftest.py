@@ -18,12 +18,12 @@ def quick(monkeypatch):
         monkeypatch.setattr(module, "make_scene", lambda: small_scene())
     monkeypatch.setattr(speed, "_SECONDS", 0.0)
     monkeypatch.setattr(speed, "SIZE", 32)
-    monkeypatch.setattr(speed, "_RINGS", 4)
+    monkeypatch.setattr(speed, "_SUBDIVISIONS", 1)
     monkeypatch.setattr(speed, "_TEXTURE", (16, 16, 4))
 
 
 def small_scene():
-    scene = derivatives.make_scene(rings=6, clutter=20)
+    scene = derivatives.make_scene(subdivisions=2, clutter=20)
     return scene._replace(color=scene.color[:, :50, :60].contiguous())
 
 

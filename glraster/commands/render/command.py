@@ -1,10 +1,13 @@
 """`glraster render`: its options, and the way through the meshes."""
 
 import argparse
+import collections
 import contextlib
 import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -22,7 +25,7 @@ from .plan import Work, plan
 
 __all__ = ["add_arguments", "run"]
 
-_BATCH = 1 << 20  # samples that are drawn at a time
+_BATCH = 1 << 19  # samples that a job draws at a time
 
 
 def run(options: argparse.Namespace) -> int:
@@ -30,54 +33,102 @@ def run(options: argparse.Namespace) -> int:
     try:
         check(options)
         works = plan(options, make_views(options))
-        lighting = Lighting.studio(options.up)
+        lighting = _lighting(options)
         backend = {"gl": "opengl"}.get(options.context, options.context)
         glctx = glraster.context(options.device, backend)
     except (OSError, RuntimeError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    failed, bar = 0, _Bar(sum(work.steps for work in works))
+    failed, bar, threads = 0, _Bar(sum(work.steps for work in works)), torch.get_num_threads()
+    torch.set_num_threads(max(1, threads // options.jobs))  # of each job
     with glctx, bar, ThreadPoolExecutor(options.jobs) as pool:
         for work in works:
             if work.steps:
                 try:
-                    _render(work, options, glctx, lighting, pool, bar)
+                    _render(work, _Job(options, glctx, lighting, pool, bar))
                 except (OSError, RuntimeError, ValueError) as error:
                     failed += 1
                     bar.say(f"error: {work.mesh}: {str(error).removeprefix(f'{work.mesh} ')}")
-    done = sum(not work.steps for work in works)
-    if done:
-        print(f"{done} of {len(works)} meshes were done before", file=sys.stderr)
-    if failed:
-        print(f"{failed} of {len(works)} meshes could not be rendered", file=sys.stderr)
+    torch.set_num_threads(threads)
+    _sum_up(works, failed)
     return 1 if failed else 0
 
 
-def _render(work: Work, options, glctx, lighting, pool, bar) -> None:
-    """Renders what is to do of one mesh. Drawing and writing go on at the same time."""
+def _lighting(options: argparse.Namespace) -> Lighting:
+    if options.environment is not None:
+        return Lighting.environment(options.environment, options.up)
+    return Lighting.studio(options.up, options.light)
+
+
+def _sum_up(works: Sequence[Work], failed: int) -> None:
+    if done := sum(not work.steps for work in works):
+        print(f"{done} of {len(works)} meshes: nothing left to do", file=sys.stderr)
+    if failed:
+        print(f"{failed} of {len(works)} meshes could not be rendered", file=sys.stderr)
+
+
+class _Job(NamedTuple):
+    """What the work on all meshes has in common."""
+
+    options: argparse.Namespace
+    glctx: glraster.RasterizeContext
+    lighting: Lighting
+    pool: ThreadPoolExecutor
+    bar: "_Bar"
+
+
+def _render(work: Work, job: _Job) -> None:
+    """Renders what is to do of one mesh, several batches of views at a time; frames of films in their order."""
+    options = job.options
     mesh = load(work.mesh, normalize=options.normalize)
     if options.texture is not None:
         mesh = mesh.replace(textures=(_read_texture(options.texture),), material=None)
     views = make_views(options, bounding_sphere(mesh.pos, mesh.tri))
-    painter = Painter(glctx, mesh, lighting, options.flat, options.ssaa)
+    painter = Painter(job.glctx, mesh, job.lighting, options.flat, options.ssaa)
     look = Look(options.background, options.depth_scale)
     with contextlib.ExitStack() as stack:
-        films: dict[str, Film] = {}
-        writing = stack.enter_context(_Writing(pool, 4 * options.jobs))
-        for numbers in _batches(list(work.files), views, options.ssaa):
-            drawn = painter.draw([views[number] for number in numbers], options.outputs)
-            for i, number in enumerate(numbers):
-                for output, path in work.files[number].items():
-                    writing.start(_write, path, output, drawn[output][i], options.format, look)
-                for output, path in work.films.items():
-                    if output not in films:
-                        films[output] = stack.enter_context(Film(path, views[number].resolution, options.fps))
-                    films[output].add(to_pixels(output, drawn[output][i], "mp4", look))
-                bar.update()
+        films = {}
+        if work.films:
+            size = views[0].resolution
+            if any(view.resolution != size for view in views):
+                raise ValueError("its cameras have images of several sizes, which make no film: give --resolution")
+            films = {o: stack.enter_context(Film(path, size, options.fps)) for o, path in work.films.items()}
+        waiting: collections.deque[Future] = collections.deque()
+        stack.callback(_abandon, waiting)
+        batches = _batches(list(work.files), views, options.ssaa)
+        for numbers in batches:
+            chosen = [views[number] for number in numbers]
+            paths = [work.files[number] for number in numbers]
+            waiting.append(job.pool.submit(_make, painter, chosen, paths, list(films), options, look))
+            if len(waiting) > 2 * options.jobs:
+                _take(waiting.popleft(), films, job.bar)
+        while waiting:
+            _take(waiting.popleft(), films, job.bar)
 
 
-def _write(path, output: str, image: torch.Tensor, form: str, look: Look) -> None:
-    write(path, output, to_pixels(output, image, form, look))
+def _make(painter: Painter, views: list[View], paths: list[dict[str, Path]], films: list[str], options, look) -> list:
+    """Draws a batch of views and writes its files; the frames of films by output, view by view."""
+    drawn = painter.draw(views, options.outputs)
+    frames = []
+    for i, files in enumerate(paths):
+        for output, path in files.items():
+            write(path, output, to_pixels(output, drawn[output][i], options.format, look))
+        frames.append({output: to_pixels(output, drawn[output][i], "mp4", look) for output in films})
+    return frames
+
+
+def _take(batch: Future, films: dict[str, Film], bar: "_Bar") -> None:
+    for frames in batch.result():
+        for output, frame in frames.items():
+            films[output].add(frame)
+        bar.update()
+
+
+def _abandon(waiting: Iterable[Future]) -> None:
+    """After an error, or an interruption: what has begun ends, the rest does not begin."""
+    for batch in waiting:
+        batch.cancel()
+    wait(waiting)
 
 
 def _read_texture(path: str) -> torch.Tensor:
@@ -99,33 +150,6 @@ def _batches(numbers: Sequence[int], views: Sequence[View], ssaa: int) -> Iterat
         batch.append(number)
     if batch:
         yield batch
-
-
-class _Writing:
-    """Files on their way: not more than some at a time, since each holds an image."""
-
-    def __init__(self, pool: ThreadPoolExecutor, most: int):
-        self._pool, self._most = pool, most
-        self._pending: set[Future] = set()
-
-    def start(self, function, *arguments) -> None:
-        """Hands over a file, and waits while there are too many. Raises the error of one that failed before."""
-        while len(self._pending) >= self._most:
-            self._collect(wait(self._pending, return_when=FIRST_COMPLETED).done)
-        self._pending.add(self._pool.submit(function, *arguments))
-
-    def _collect(self, done: set[Future]) -> None:
-        self._pending -= done
-        for future in done:
-            future.result()
-
-    def __enter__(self) -> "_Writing":
-        return self
-
-    def __exit__(self, kind, error, trace) -> None:
-        done, _ = wait(self._pending)
-        if kind is None:
-            self._collect(set(done))
 
 
 class _Bar:

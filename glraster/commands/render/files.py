@@ -1,6 +1,7 @@
 """The files of `glraster render`: PNG, EXR and MP4, each written whole or not at all."""
 
 import contextlib
+import functools
 import importlib
 import os
 from collections.abc import Iterator
@@ -11,12 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["FORMATS", "Film", "Look", "needed", "to_pixels", "write"]
+__all__ = ["FORMATS", "Film", "Look", "needed", "to_linear", "to_pixels", "write"]
 
 FORMATS = ("png", "exr", "mp4")
 _MOST = 65535  # what a pixel of 16 bits holds
+_RUN_LENGTHS = 3  # zlib's strategy for images: as small, and quicker
 _STEPS = 1 << 14  # of the table from linear to sRGB
-_CHANNELS = {"color": "RGBA", "mask": "Y", "normals": ("X", "Y", "Z"), "depth": "Z", "ids": "id", "uv": ("u", "v")}
+_CHANNELS = {"color": "RGBA", "mask": "Y", "normals": "XYZ", "depth": "Z", "ids": ("id",), "uv": "uv"}  # of EXR files
 
 
 class Look:
@@ -68,13 +70,17 @@ def to_pixels(output: str, image: torch.Tensor, form: str, look: Look) -> np.nda
 
 
 def _colors(image: torch.Tensor, background: tuple[float, ...] | None) -> torch.Tensor:
-    """uint8 sRGB, of linear colours that are multiplied by their opacity."""
-    alpha = image[..., 3:]
-    color = image[..., :3]
+    """uint8 sRGB, of linear colours that are multiplied by their opacity. Only pixels with a mesh are computed."""
+    seen = (image[..., 3] > 0).nonzero(as_tuple=True)
+    color, alpha = image[seen].split([3, 1], dim=-1)
     if background is not None:
-        return _to_srgb(color + (1 - alpha) * _linear(torch.tensor(background)).to(color))
-    straight = torch.where(alpha > 0, color / alpha.clamp(min=1e-6), 0)
-    return torch.cat([_to_srgb(straight), _bytes(alpha)], dim=-1)
+        behind = to_linear(torch.tensor(background)).to(color)
+        pixels = _to_srgb(behind).expand(*image.shape[:2], 3).clone()
+        pixels[seen] = _to_srgb(color + (1 - alpha) * behind)
+        return pixels
+    pixels = torch.zeros(image.shape, dtype=torch.uint8, device=image.device)
+    pixels[seen] = torch.cat([_to_srgb(color / alpha), _bytes(alpha)], dim=-1)
+    return pixels
 
 
 def _to_srgb(linear: torch.Tensor) -> torch.Tensor:
@@ -82,17 +88,15 @@ def _to_srgb(linear: torch.Tensor) -> torch.Tensor:
     return _table().to(linear.device)[(linear.clamp(0, 1) * (_STEPS - 1) + 0.5).int()]
 
 
-def _table(memo: dict[str, torch.Tensor] = {}) -> torch.Tensor:  # noqa: B006
-    if "table" not in memo:
-        x = torch.linspace(0, 1, _STEPS, dtype=torch.float64)
-        memo["table"] = _bytes(torch.where(x <= 0.0031308, 12.92 * x, 1.055 * x ** (1 / 2.4) - 0.055))
-    return memo["table"]
+@functools.cache
+def _table() -> torch.Tensor:
+    x = torch.linspace(0, 1, _STEPS, dtype=torch.float64)
+    return _bytes(torch.where(x <= 0.0031308, 12.92 * x, 1.055 * x ** (1 / 2.4) - 0.055))
 
 
-def _linear(color: torch.Tensor) -> torch.Tensor:
-    from .picture import to_linear
-
-    return to_linear(color)
+def to_linear(color: torch.Tensor) -> torch.Tensor:
+    """Linear values of sRGB ones. Source: IEC 61966-2-1."""
+    return torch.where(color <= 0.04045, color / 12.92, ((color.clamp(min=0) + 0.055) / 1.055) ** 2.4)
 
 
 def _bytes(values: torch.Tensor) -> torch.Tensor:
@@ -117,19 +121,21 @@ def write(path: Path, output: str, pixels: np.ndarray) -> None:
         else:
             image = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
             image = image.astype(np.uint16) if image.dtype == np.int32 else image
-            needed("PIL.Image").fromarray(image).save(partial, format="png", compress_level=1)
+            needed("PIL.Image").fromarray(image).save(
+                partial, format="png", compress_level=1, compress_type=_RUN_LENGTHS
+            )
 
 
 def _write_exr(path: Path, output: str, pixels: np.ndarray) -> None:
     exr = needed("OpenEXR")
     names = _CHANNELS[output]
-    channels: dict[str, np.ndarray]
+    channels: dict[str, np.ndarray] = {}
     if output == "ids":
-        channels = {"id": pixels[..., 0].astype(np.uint32)}
-    elif isinstance(names, tuple):
-        channels = {name: np.ascontiguousarray(pixels[..., i]) for i, name in enumerate(names)}
+        channels["id"] = pixels[..., 0].astype(np.uint32)
+    elif output == "color":
+        channels["RGBA"] = pixels
     else:
-        channels = {names: pixels if len(names) > 1 else np.ascontiguousarray(pixels[..., 0])}
+        channels |= {name: np.ascontiguousarray(pixels[..., i]) for i, name in enumerate(names)}
     with exr.File({"compression": exr.ZIP_COMPRESSION, "type": exr.scanlineimage}, channels) as file:
         file.write(str(path))
 

@@ -1,46 +1,111 @@
 """The light of `glraster render`: what a diffuse surface sends on, by its normal."""
 
 import math
+from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
 import torch
+
+from .files import needed, to_linear
 
 __all__ = ["Lighting"]
 
+_SKY, _GROUND = 0.6, 0.2  # radiance from above and from below
+_LIGHT = 0.5  # of --light: what a surface that faces it receives, over pi
+
 
 class Lighting:
-    """Diffuse light from all around.
+    """Light from all around, smooth, and from lamps far away.
 
     Args:
-        coefficients: [9, 3] float, of the radiance in real spherical harmonics up to degree 2, linear RGB.
+        coefficients: [9, 3], of the radiance in real spherical harmonics up to degree 2, linear RGB.
+        lamps: [L, 3], unit vectors towards lamps.
 
     Source: Ramamoorthi and Hanrahan, "An Efficient Representation for Irradiance Environment Maps", 2001.
     """
 
-    def __init__(self, coefficients: torch.Tensor):
-        self._coefficients = coefficients.double()
+    def __init__(self, coefficients: torch.Tensor, lamps: torch.Tensor):
+        self._coefficients, self._lamps = coefficients.double(), lamps.double()
 
     @classmethod
-    def studio(cls, up: str = "y") -> "Lighting":
-        """A bright sky, and less from below."""
+    def studio(cls, up: str, lamps: Sequence[tuple[float, ...]]) -> "Lighting":
+        """A bright sky over a dark ground, and lamps; by default one obliquely from above.
+
+        Args:
+            up: 'x', 'y' or 'z'.
+            lamps: directions towards them, of any length.
+        """
         coefficients = torch.zeros(9, 3)
-        coefficients[0] = 0.72 * math.sqrt(4 * math.pi)
-        coefficients[{"y": 1, "z": 2, "x": 3}[up]] = 0.45
-        return cls(coefficients)
+        coefficients[0] = (_SKY + _GROUND) / 2 * math.sqrt(4 * math.pi)
+        coefficients["yzx".index(up) + 1] = (_SKY - _GROUND) / 2 * math.sqrt(4 * math.pi / 3)
+        default = torch.tensor([0.5, 0.8, 0.6]).roll("yzx".index(up))
+        directions = torch.tensor(lamps) if lamps else default[None]
+        return cls(coefficients, torch.nn.functional.normalize(directions, dim=1))
+
+    @classmethod
+    def environment(cls, path: str, up: str) -> "Lighting":
+        """What a panorama shows: EXR or HDR (linear), or another picture (sRGB), twice as wide as high.
+
+        Its middle is seen along -Z with +Y up; with another axis up, x, y and z change places in their turn.
+
+        Raises:
+            ValueError, OSError: the file cannot be read.
+            RuntimeError: a package is missing.
+        """
+        radiance = torch.from_numpy(_read(path)).double()
+        height, width, _ = radiance.shape
+        polar = (torch.arange(height, dtype=torch.float64) + 0.5) * (math.pi / height)  # from +Y
+        azimuth = (torch.arange(width, dtype=torch.float64) + 0.5) * (2 * math.pi / width) - math.pi  # from -Z to +X
+        a, b = torch.meshgrid(polar, azimuth, indexing="ij")
+        directions = torch.stack([a.sin() * b.sin(), a.cos(), -a.sin() * b.cos()], dim=-1).roll("yzx".index(up), -1)
+        edges = (torch.arange(height + 1, dtype=torch.float64) * (math.pi / height)).cos()
+        areas = (edges[:-1] - edges[1:])[:, None] * (2 * math.pi / width)
+        coefficients = torch.einsum("hwk,hwc->kc", harmonics(directions), radiance * areas[..., None])
+        return cls(coefficients, torch.zeros(0, 3))
 
     def irradiance(self, normals: torch.Tensor) -> torch.Tensor:
-        """[..., 3], what unit normals [..., 3] receive, divided by pi: white in even light of 1 becomes 1."""
+        """[..., 3], what unit normals [..., 3] receive, over pi: white in even light of 1 becomes 1."""
         cosine = torch.tensor([1.0] + [2 / 3] * 3 + [1 / 4] * 5, dtype=torch.float64)  # transfer by degree, over pi
         weighted = (self._coefficients * cosine[:, None]).to(normals)
-        return (harmonics(normals) @ weighted).clamp(min=0)
+        around = (harmonics(normals) @ weighted).clamp(min=0)
+        return around + _LIGHT * (normals @ self._lamps.to(normals).T).clamp(min=0).sum(-1, keepdim=True)
 
 
 def harmonics(directions: torch.Tensor) -> torch.Tensor:
     """[..., 9]: the real spherical harmonics up to degree 2 of unit vectors [..., 3]."""
     x, y, z = directions.unbind(-1)
-    one = torch.ones_like(x)
-    basis = [math.sqrt(1 / (4 * math.pi)) * one]
+    basis = [math.sqrt(1 / (4 * math.pi)) * torch.ones_like(x)]
     basis += [math.sqrt(3 / (4 * math.pi)) * value for value in (y, z, x)]
     basis += [math.sqrt(15 / (4 * math.pi)) * value for value in (x * y, y * z)]
     basis += [math.sqrt(5 / (16 * math.pi)) * (3 * z * z - 1)]
     basis += [math.sqrt(15 / (4 * math.pi)) * x * z, math.sqrt(15 / (16 * math.pi)) * (x * x - y * y)]
     return torch.stack(basis, dim=-1)
+
+
+def _read(path: str) -> np.ndarray:
+    """float32 [H, W, 3], linear, the top row first."""
+    if not Path(path).is_file():
+        raise ValueError(f"there is no environment {path!r}")
+    kind = Path(path).suffix.lower()
+    try:
+        if kind == ".exr":
+            with needed("OpenEXR").File(path) as file:
+                channels = file.channels()
+                pixels = (channels.get("RGB") or channels["RGBA"]).pixels[..., :3]
+        elif kind == ".hdr":
+            bgr = needed("cv2").imread(path, -1)  # as it is
+            if bgr is None:
+                raise ValueError("no picture")
+            pixels = bgr[..., ::-1]
+        else:
+            with needed("PIL.Image").open(path) as picture:
+                return to_linear(torch.from_numpy(np.array(picture.convert("RGB"))).float() / 255).numpy()
+    except RuntimeError:
+        raise
+    except Exception as error:  # every library has its own
+        raise ValueError(f"{path} cannot be read as an environment: {error}") from error
+    pixels = np.ascontiguousarray(pixels, dtype=np.float32)
+    if not np.isfinite(pixels).all():
+        raise ValueError(f"{path} holds numbers that are not finite")
+    return pixels

@@ -59,6 +59,10 @@ def _add_pictures(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--ssaa", type=_count, default=1, help=ssaa)
     background = "R,G,B from 0 to 1 (default: none, PNG files are transparent there; white in films)"
     group.add_argument("--background", type=_color, metavar="COLOR", help=background)
+    light = "a lamp in this direction instead of the default one; may be given several times"
+    group.add_argument("--light", type=_direction, action="append", default=[], metavar="X,Y,Z", help=light)
+    environment = "a panorama (EXR, HDR or a picture) that the light comes from, instead of a sky and a lamp"
+    group.add_argument("--environment", metavar="PICTURE", help=environment)
     texture = "a picture for meshes whose files name none, but have texture coordinates"
     group.add_argument("--texture", metavar="PICTURE", help=texture)
     group.add_argument("--flat", action="store_true", help="each triangle has its own normal")
@@ -77,6 +81,8 @@ def check(options: argparse.Namespace) -> None:
         if unfit := sorted({"depth", "ids"} & set(options.outputs)):
             raise ValueError(f"--format mp4 cannot hold {' and '.join(unfit)}: use png or exr")
         options.background = options.background or (1.0, 1.0, 1.0)
+    if options.environment is not None and options.light:
+        raise ValueError("--environment and --light exclude each other")
     if options.texture is not None and not os.path.isfile(options.texture):
         raise ValueError(f"there is no picture {options.texture!r}")
     if options.device is None:
@@ -115,6 +121,13 @@ def _color(text: str) -> tuple[float, ...]:
     numbers = [_number(word) for word in text.split(",")]
     if len(numbers) != 3 or not all(0 <= number <= 1 for number in numbers):
         raise argparse.ArgumentTypeError(f"must be three numbers from 0 to 1, R,G,B, got {text!r}")
+    return tuple(numbers)
+
+
+def _direction(text: str) -> tuple[float, ...]:
+    numbers = [_number(word) for word in text.split(",")]
+    if len(numbers) != 3 or not all(map(math.isfinite, numbers)) or not any(numbers):
+        raise argparse.ArgumentTypeError(f"must be three numbers X,Y,Z, not all zero, got {text!r}")
     return tuple(numbers)
 
 

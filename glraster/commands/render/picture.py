@@ -10,6 +10,7 @@ import glraster
 from ... import camera
 from ...camera import View
 from ...mesh import Mesh, sample_materials
+from .files import to_linear
 from .lighting import Lighting
 
 __all__ = ["OUTPUTS", "Painter"]
@@ -64,7 +65,7 @@ class Painter:
             What is not said of pixels without a triangle is 0.
         """
         height, width = views[0].resolution
-        drawn = {}
+        drawn: dict[str, torch.Tensor] = {}
         if any(output in _SHADED for output in outputs):
             image = self._color(views, (height * self._ssaa, width * self._ssaa))
             drawn |= {"color": _reduced(image, self._ssaa)}
@@ -100,7 +101,8 @@ class Painter:
         return glraster.antialias(color, rast, pos, mesh.tri, self._topology)
 
     def _data(self, views: Sequence[View], size: tuple[int, int], outputs: Sequence[str]) -> dict[str, torch.Tensor]:
-        mesh, drawn = self._mesh, dict[str, torch.Tensor]()
+        mesh = self._mesh
+        drawn: dict[str, torch.Tensor] = {}
         pos, rast, _ = self._rasterize(views, size)
         if "normals" in outputs:
             normals, _ = glraster.interpolate(self._normals.values, rast, self._normals.tri)
@@ -121,11 +123,6 @@ def _normals(mesh: Mesh, flat: bool) -> _Corners:
         return _Corners(mesh.vertex_normals(), mesh.tri)
     of_faces = mesh.face_normals()
     return _Corners(of_faces, torch.arange(len(of_faces), device=of_faces.device).int()[:, None].repeat(1, 3))
-
-
-def to_linear(color: torch.Tensor) -> torch.Tensor:
-    """Linear values of sRGB ones. Source: IEC 61966-2-1."""
-    return torch.where(color <= 0.04045, color / 12.92, ((color.clamp(min=0) + 0.055) / 1.055) ** 2.4)
 
 
 def _reduced(image: torch.Tensor, factor: int) -> torch.Tensor:

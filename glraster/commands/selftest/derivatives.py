@@ -20,7 +20,7 @@ DIRECTIONS = 3
 def gradients_agree(device: str) -> list[Finding]:
     """A finding for each operation. Which triangle a pixel sees stays as it is, since no derivative knows of that, and
     every edge is a silhouette, since which ones are may change, too."""
-    scene = make_scene(rings=0, clutter=12).to(device, torch.float64)
+    scene = make_scene(subdivisions=None, clutter=12).to(device, torch.float64)
     with glraster.SoftwareRasterizer(device) as glctx:
         return [_finding(device, name, *case) for name, case in _cases(glctx, scene).items()]
 

@@ -7,6 +7,8 @@ import torch
 
 import glraster
 
+from ...mesh import icosphere
+
 __all__ = ["SIZE", "Scene", "make_scene", "render"]
 
 SIZE = (190, 200)  # height and width: enough pixels for several threads, and no multiple of a tile
@@ -26,10 +28,12 @@ class Scene(NamedTuple):
         return Scene(*(t.to(device, dtype if t.is_floating_point() else t.dtype) for t in self))
 
 
-def make_scene(rings: int = 24, clutter: int = 100) -> Scene:
-    """Two views of a sphere of 4 rings^2 triangles and of `clutter` other triangles; the same at every call."""
+def make_scene(subdivisions: int | None = 4, clutter: int = 100) -> Scene:
+    """Two views of a sphere (if any) of 20 * 4^subdivisions triangles, among others; the same at every call."""
     generator = torch.Generator().manual_seed(0)
-    sphere, tri = _sphere(rings)
+    sphere, tri = torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.int32)
+    if subdivisions is not None:
+        sphere, tri = icosphere(subdivisions).pos, icosphere(subdivisions).tri
     views = []
     for angle in (0.3, 1.9):
         c, s = math.cos(angle), math.sin(angle)
@@ -43,19 +47,6 @@ def make_scene(rings: int = 24, clutter: int = 100) -> Scene:
     attr = torch.rand(pos.shape[1], 5, generator=generator)
     tex = torch.rand(1, 64, 64, 3, generator=generator)
     return Scene(pos, tri.int(), attr, tex, torch.rand(2, *SIZE, 3, generator=generator))
-
-
-def _sphere(rings: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Vertices [V, 3] and triangles [4 rings^2, 3] of a unit sphere in circles of latitude."""
-    sectors = 2 * rings
-    polar, azimuth = torch.linspace(0, math.pi, rings + 1), torch.linspace(0, 2 * math.pi, sectors + 1)
-    a, b = torch.meshgrid(polar, azimuth, indexing="ij")
-    vertices = torch.stack([a.sin() * b.cos(), a.cos(), a.sin() * b.sin()], -1).reshape(-1, 3)
-    cell = torch.arange(rings * sectors)
-    corner = cell // sectors * (sectors + 1) + cell % sectors
-    lower = torch.stack([corner, corner + 1, corner + sectors + 1], 1)
-    upper = torch.stack([corner + 1, corner + sectors + 2, corner + sectors + 1], 1)
-    return vertices, torch.cat([lower, upper])
 
 
 def render(rast: torch.Tensor, rast_db: torch.Tensor, scene: Scene) -> dict[str, torch.Tensor]:

@@ -13,9 +13,9 @@ from .scene import make_scene
 
 __all__ = ["IMAGES", "SIZE", "TRIANGLES", "Row", "measure"]
 
-IMAGES, SIZE, _RINGS = 8, 512, 72
+IMAGES, SIZE, _SUBDIVISIONS = 8, 512, 5
 _TEXTURE = (1024, 1024, 4)
-TRIANGLES = 4 * _RINGS**2
+TRIANGLES = 20 * 4**_SUBDIVISIONS
 _SECONDS = 8.0  # for all cases of a device
 _LEAST = 3  # runs of each, after one that does not count
 
@@ -54,7 +54,7 @@ def _wait(device: str) -> None:
 
 def _cases(device: str) -> tuple[dict[str, Callable], dict[str, Callable]]:
     """Forward and backward passes by name."""
-    scene = make_scene(rings=_RINGS, clutter=0).to(device)
+    scene = make_scene(_SUBDIVISIONS, clutter=0).to(device)
     pos, tri = scene.pos.repeat(IMAGES // 2, 1, 1).requires_grad_(), scene.tri
     attr, tex = scene.attr.requires_grad_(), torch.rand(1, *_TEXTURE, device=device, requires_grad=True)
     software = glraster.SoftwareRasterizer(device)
