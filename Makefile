@@ -55,9 +55,7 @@ format: setup
 	.venv/bin/clang-format -i $(KERNELS)
 
 bench: setup
-	$(RUN) benchmarks/core.py
-	$(RUN) benchmarks/texture.py
-	$(RUN) benchmarks/texture3d.py
+	$(RUN) benchmarks/cpu.py
 	$(RUN) benchmarks/stochastic.py
 	$(RUN) benchmarks/viewer.py
 
