@@ -55,10 +55,8 @@ format: setup
 	.venv/bin/clang-format -i $(KERNELS)
 
 bench: setup
-	$(RUN) benchmarks/core.py
+	$(RUN) benchmarks/cpu.py
 	$(RUN) benchmarks/rasterize.py
-	$(RUN) benchmarks/texture.py
-	$(RUN) benchmarks/texture3d.py
 	$(RUN) benchmarks/stochastic.py
 	$(RUN) benchmarks/viewer.py
 

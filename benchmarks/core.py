@@ -1,11 +1,5 @@
-"""Times the core operations on the CPU and prints them as ratios, all measured in turn within one run.
+"""A scene of medium size, contexts, and a clock for cases that take turns."""
 
-    python benchmarks/core.py [--repeats 15] [--threads 2]
-
-The scene: a minibatch of 8 images of 512 x 512 pixels, each of a sphere of 20,736 triangles that covers a third.
-"""
-
-import argparse
 import math
 import statistics
 import time
@@ -50,23 +44,6 @@ def median_times(cases: dict, repeats: int) -> dict[str, float]:
     return {name: statistics.median(values[2:]) for name, values in times.items()}
 
 
-def peeling_times(context, pos: torch.Tensor, tri: torch.Tensor, size: int, repeats: int) -> dict[str, float]:
-    """Median milliseconds of `rasterize` and of each depth-peeling layer, taking turns."""
-    times = {name: [] for name in ("rasterize", "first layer", "second layer", "third layer")}
-
-    def timed(name: str, run) -> None:
-        start = time.perf_counter()
-        run()
-        times[name].append((time.perf_counter() - start) * 1e3)
-
-    for _ in range(repeats + 2):
-        timed("rasterize", lambda: glraster.rasterize(context, pos, tri, (size, size)))
-        with glraster.DepthPeeler(context, pos, tri, (size, size)) as peeler:
-            for name in list(times)[1:]:
-                timed(name, peeler.rasterize_next_layer)
-    return {name: statistics.median(values[2:]) for name, values in times.items()}
-
-
 def contexts() -> dict:
     found = {"software": glraster.RasterizeCudaContext("cpu")}
     try:
@@ -74,62 +51,3 @@ def contexts() -> dict:
     except RuntimeError as error:
         print(f"no OpenGL context: {error}\n")
     return found
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    N, size = 8, 512
-    pos, tri = scene(N)
-    pos.requires_grad_()
-    attr = torch.rand(pos.shape[1], 3, requires_grad=True)
-    software = glraster.RasterizeCudaContext("cpu")
-    rast, rast_db = glraster.rasterize(software, pos, tri, (size, size))
-    fixed = rast.detach()
-    topology = glraster.antialias_construct_topology_hash(tri)
-    color, _ = glraster.interpolate(attr, fixed, tri)
-    smooth = glraster.antialias(color, fixed, pos, tri, topology)
-    edges = glraster.edge_gradients(color, fixed, pos, tri, topology_hash=topology)
-    grad3, grad4 = torch.rand(N, size, size, 3), torch.rand(N, size, size, 4)
-    copies = [(tensor.detach(), torch.zeros_like(tensor)) for tensor in (fixed, attr, grad3)]
-
-    def bwd(output, inputs, grad):
-        return lambda: torch.autograd.grad(output, inputs, grad, retain_graph=True)
-
-    def draw(context):
-        return lambda: glraster.rasterize(context, pos.detach(), tri, (size, size))
-
-    cases = {f"rasterize, {name}": draw(context) for name, context in contexts().items()}
-    cases |= {
-        "rasterize backward": bwd(rast, pos, grad4),
-        "interpolate, 3 attributes": lambda: glraster.interpolate(attr.detach(), fixed, tri),
-        "copy of its inputs and outputs": lambda: [target.copy_(source) for source, target in copies],
-        "interpolate backward": bwd(color, attr, grad3),
-        "antialias": lambda: glraster.antialias(color.detach(), fixed, pos.detach(), tri, topology),
-        "antialias backward": bwd(smooth, [color, pos], grad3),
-        "edge_gradients backward": bwd(edges, [color, pos], grad3),
-        "topology hash": lambda: glraster.antialias_construct_topology_hash(tri),
-    }
-    covered = (fixed[..., 3] > 0).float().mean().item()
-    print(f"{N} x {size} x {size}, {tri.shape[0]} triangles, {covered:.0%} covered, {args.threads} threads")
-    times = median_times(cases, args.repeats)
-    for name, ms in times.items():
-        print(f"{name:34} {ms:8.2f} ms")
-    if "rasterize, OpenGL" in times:
-        print(f"{'software / OpenGL':34} {times['rasterize, software'] / times['rasterize, OpenGL']:8.2f}")
-    ratio = times["interpolate, 3 attributes"] / times["copy of its inputs and outputs"]
-    print(f"{'interpolate / copy':34} {ratio:8.2f}")
-    ratio = times["edge_gradients backward"] / times["antialias backward"]
-    print(f"{'edge_gradients / antialias':34} {ratio:8.2f}")
-    for name, context in contexts().items():
-        print(f"\nDepth peeling, {name}")
-        times = peeling_times(context, pos.detach(), tri, size, args.repeats)
-        for case, ms in times.items():
-            print(f"{case:34} {ms:8.2f} ms {ms / times['rasterize']:8.2f} x rasterize")
-
-
-if __name__ == "__main__":
-    main()

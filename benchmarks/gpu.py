@@ -12,16 +12,16 @@ same. Tables (CSV) and a plot (PNG) go to OUT/<card>/. Without a GPU it says so 
 import argparse
 import csv
 import itertools
-import math
 import re
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import torch
+from operations import cases, flat_uv, sphere
 
 import glraster
 
@@ -51,30 +51,6 @@ class Row:
         return self.ms / self.floor_ms
 
 
-def sphere(triangles: int, images: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Clip-space positions [N, V, 4] of a sphere that fills the images, turned from image to image, and [T, 3]."""
-    rings = max(2, round(math.sqrt(triangles / 4)))
-    polar = torch.linspace(0, math.pi, rings + 1, device=device)
-    azimuth = torch.linspace(0, 2 * math.pi, 2 * rings + 1, device=device)
-    a, b = torch.meshgrid(polar, azimuth, indexing="ij")
-    vertices = torch.stack([a.sin() * b.cos(), a.cos(), a.sin() * b.sin()], -1).reshape(-1, 3)
-    cell = torch.arange(2 * rings * rings, device=device)
-    corner = cell // (2 * rings) * (2 * rings + 1) + cell % (2 * rings)
-    lower = torch.stack([corner, corner + 1, corner + 2 * rings + 1], 1)
-    upper = torch.stack([corner + 1, corner + 2 * rings + 2, corner + 2 * rings + 1], 1)
-    pos = torch.ones((images, len(vertices), 4), device=device)
-    for n in range(images):
-        c, s = math.cos(0.3 * n), math.sin(0.3 * n)
-        turn = torch.tensor([[0.98 * c, 0, 0.98 * s], [0, 0.98, 0], [-0.5 * s, 0, 0.5 * c]], device=device)
-        pos[n, :, :3] = vertices @ turn.T
-    return pos, torch.cat([lower, upper]).int()
-
-
-def flat_uv(pos: torch.Tensor) -> torch.Tensor:
-    """Texture coordinates [V, 2] that lay a texture flat over the first image: its neighbours read neighbours."""
-    return 0.5 + 0.5 * pos[0, :, :2].detach()
-
-
 def gpu_ms(run: Callable[[], object], repeats: int) -> float:
     """Median milliseconds of a call on the GPU. A pause before each one keeps the CPU ahead, so that gaps between
     launches do not count."""
@@ -98,77 +74,6 @@ def copy_bandwidth(device: torch.device, repeats: int) -> float:
     source = torch.rand(count, device=device)
     target = torch.empty_like(source)
     return 2 * source.nbytes / gpu_ms(lambda: target.copy_(source), repeats)
-
-
-def nbytes(*tensors: torch.Tensor) -> int:
-    return sum(tensor.nbytes for tensor in tensors)
-
-
-@dataclass(frozen=True)
-class Case:
-    """One operation on one scene: what to run, and the bytes that it must move."""
-
-    operation: str
-    run: Callable[[], object]
-    bytes: int
-
-
-def backward(output: torch.Tensor, inputs: list[torch.Tensor], grad: torch.Tensor) -> Callable[[], object]:
-    return lambda: torch.autograd.grad(output, inputs, grad, retain_graph=True)
-
-
-def cases(contexts: dict, images: int, size: int, triangles: int, device: torch.device) -> Iterator[Case]:
-    """Every operation, forward and backward, each on the results of the one before."""
-    pos, tri = sphere(triangles, images, device)
-    pos.requires_grad_()
-    for name, context in contexts.items():
-
-        def draw(context=context):
-            return glraster.rasterize(context, pos.detach(), tri, (size, size))
-
-        yield Case(f"rasterize, {name}", draw, nbytes(pos, tri, *draw()))
-    rast, rast_db = glraster.rasterize(contexts["software"], pos, tri, (size, size))
-    ids = rast.nbytes // 4
-    yield Case("rasterize backward", backward(rast, [pos], rast.detach()), 2 * nbytes(pos) + rast.nbytes + ids)
-    fixed = rast.detach().requires_grad_()
-    attr = flat_uv(pos).requires_grad_()
-    fixed_db = rast_db.detach()
-    uv, uv_da = glraster.interpolate(attr, fixed, tri, fixed_db, "all")
-    arguments = attr.detach(), fixed.detach(), tri, fixed_db, "all"
-    moved = nbytes(attr, fixed, tri, fixed_db, uv, uv_da)
-    yield Case("interpolate, derivatives", lambda a=arguments: glraster.interpolate(*a), moved)
-    uv_da = uv_da.detach()
-    uv, _ = glraster.interpolate(attr, fixed, tri)
-    moved = nbytes(attr, fixed, tri, uv)
-    yield Case("interpolate", lambda: glraster.interpolate(attr.detach(), fixed.detach(), tri), moved)
-    moved += nbytes(attr, fixed)
-    yield Case("interpolate backward", backward(uv, [attr, fixed], uv.detach()), moved)
-    uv = uv.detach().requires_grad_()
-    tex = torch.rand((1, 1024, 1024, 3), device=device, requires_grad=True)
-    color = glraster.texture(tex, uv, filter_mode="linear")
-    moved = nbytes(uv, tex, color)
-    yield Case("texture", lambda: glraster.texture(tex.detach(), uv.detach(), filter_mode="linear"), moved)
-    yield Case("texture backward", backward(color, [tex, uv], color.detach()), moved + nbytes(uv, tex))
-    yield from mipmapped(tex, uv, uv_da.requires_grad_())
-    color = color.detach().requires_grad_()
-    topology = glraster.antialias_construct_topology_hash(tri)
-    moved = nbytes(tri, topology.neighbours)
-    yield Case("antialias, topology", lambda: glraster.antialias_construct_topology_hash(tri), moved)
-    smooth = glraster.antialias(color, fixed, pos, tri, topology)
-    moved = nbytes(color, fixed, smooth)
-    arguments = color.detach(), fixed.detach(), pos.detach(), tri, topology
-    yield Case("antialias", lambda: glraster.antialias(*arguments), moved)
-    yield Case("antialias backward", backward(smooth, [color, pos], smooth.detach()), moved + nbytes(color))
-
-
-def mipmapped(tex: torch.Tensor, uv: torch.Tensor, uv_da: torch.Tensor) -> Iterator[Case]:
-    """Trilinear lookups. The levels above the texture add a third to its bytes, written and read again."""
-    color = glraster.texture(tex, uv, uv_da)
-    moved = nbytes(uv, uv_da, color) + nbytes(tex) * 5 // 3
-    arguments = tex.detach(), uv.detach(), uv_da.detach()
-    yield Case("texture, mipmapped", lambda: glraster.texture(*arguments), moved)
-    moved += nbytes(uv, uv_da) + nbytes(tex) * 5 // 3
-    yield Case("texture, mipmapped, backward", backward(color, [tex, uv, uv_da], color.detach()), moved)
 
 
 def measure(contexts: dict, sweep: tuple, repeats: int, device: torch.device, bandwidth: float) -> list[Row]:

@@ -22,6 +22,8 @@ __all__ = [
     "new_output_like",
     "new_sum_like",
     "new_zeros",
+    "new_zeros_list",
+    "reciprocal",
     "rounded",
     "runs_on_gpu",
     "threads_for",
@@ -58,6 +60,17 @@ def new_zeros(like: torch.Tensor, *shape: int, dtype: torch.dtype | None = None)
     return host_zeros(shape, dtype) if large else like.new_zeros(shape, dtype=dtype)
 
 
+def new_zeros_list(
+    like: torch.Tensor, shapes: Sequence[tuple[int, ...]], dtypes: Sequence[torch.dtype]
+) -> list[torch.Tensor]:
+    """Tensors of zeros in one piece of memory, which one fill clears; each starts at a multiple of 16 bytes."""
+    sizes = [math.prod(shape) * dtype.itemsize for shape, dtype in zip(shapes, dtypes, strict=True)]
+    padded = [-(-size // 16) * 16 for size in sizes]
+    pieces = new_zeros(like, sum(padded), dtype=torch.uint8).split(padded)
+    each = zip(pieces, sizes, shapes, dtypes, strict=True)
+    return [piece[:size].view(dtype).view(shape) for piece, size, shape, dtype in each]
+
+
 def new_sum_like(tensor: torch.Tensor) -> torch.Tensor:
     """Zeros of the shape of `tensor` to which any number of pixels may add, and which `rounded` then rounds: float64.
 
@@ -71,6 +84,12 @@ def new_sum_like(tensor: torch.Tensor) -> torch.Tensor:
 def rounded(total: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
     """A sum that may have been built in float64, in the dtype that is wanted."""
     return total.float() if total is not None and dtype is torch.float32 else total
+
+
+def reciprocal(divisor: int) -> int:
+    """floor((2^64 - 1) / divisor), with which kernels divide without a division, as the int64 of the same bits."""
+    quotient = (2**64 - 1) // max(divisor, 1)
+    return quotient - 2**64 if quotient >= 2**63 else quotient
 
 
 def runs_on_gpu(device: torch.device) -> bool:

@@ -1,6 +1,7 @@
 // Lookups in volume textures: the nearest texel, or linear interpolation between the eight around a point.
 //   out = sum_i a_i b_i c_i texel_i,   a, b, c = (1 - f, f) along each axis, f from one texel centre to the next
 // Source: the OpenGL specification, "Texture Minification" (three-dimensional NEAREST and LINEAR); the chain rule.
+#include "common/channels.cuh"
 #include "common/pixel_spans.cuh"
 #include "common/texel.cuh"
 
@@ -16,11 +17,12 @@ struct Texture3dParams {
   const T* tangent_uvw;  // [N, H, W, 3]; null if none
   T* tangent_out;        // [N, H, W, C]
   int64_t N, H, W, M, D, h, w, C;
-  int64_t boundary;         // a Boundary, but for CUBE
-  int64_t linear;           // whether to interpolate
-  int64_t copies;           // of the texture's gradient: one, or one per thread
-  int64_t shared_gradient;  // whether several threads add to one copy
-  int64_t double_gradient;  // whether it is summed in double
+  int64_t image_reciprocal;  // of H W
+  int64_t boundary;          // a Boundary, but for CUBE
+  int64_t linear;            // whether to interpolate
+  int64_t copies;            // of the texture's gradient: one, or one per thread
+  int64_t shared_gradient;   // whether several threads add to one copy
+  int64_t double_gradient;   // whether it is summed in double
 };
 
 enum Filter { NEAREST, LINEAR };
@@ -197,7 +199,7 @@ GLR_FUNC void texture3d_pixel_bwd(const Texture3dParams<T>& p, const Cell<T>& ce
 struct Forward {
   template <Filter F, Boundary B, int K, class T>
   static GLR_MEMBER void run(const Texture3dParams<T>& p) {
-    GLR_FOR_EACH_SPAN(span, p.N, p.H * p.W) {
+    GLR_FOR_EACH_SPAN(span, p) {
       Cell<T> cells[kSpan];
       find_cells<F, B>(p, span, cells);
       for (int32_t j = 0; j < span.count; ++j) {
@@ -213,7 +215,7 @@ struct Forward {
 struct Jvp {
   template <Filter F, Boundary B, int K, class T>
   static GLR_MEMBER void run(const Texture3dParams<T>& p) {
-    GLR_FOR_EACH_SPAN(span, p.N, p.H * p.W) {
+    GLR_FOR_EACH_SPAN(span, p) {
       Cell<T> cells[kSpan];
       find_cells<F, B>(p, span, cells);
       for (int32_t j = 0; j < span.count; ++j) {
@@ -230,7 +232,7 @@ struct Jvp {
 struct Backward {
   template <Filter F, Boundary B, int K, class T>
   static GLR_MEMBER void run(const Texture3dParams<T>& p) {
-    GLR_FOR_EACH_SPAN(span, p.N, p.H * p.W) {
+    GLR_FOR_EACH_SPAN(span, p) {
       Cell<T> cells[kSpan];
       find_cells<F, B>(p, span, cells);
       for (int32_t j = 0; j < span.count; ++j) {

@@ -6,7 +6,16 @@ from typing import SupportsIndex
 
 import torch
 
-from glraster.cuda_kernels.launcher import KernelFile, new_output, new_zeros, rounded, runs_on_gpu, threads_for
+from glraster.cuda_kernels.launcher import (
+    KernelFile,
+    new_output,
+    new_zeros,
+    new_zeros_list,
+    reciprocal,
+    rounded,
+    runs_on_gpu,
+    threads_for,
+)
 
 from .checks import Same, check_same, check_tensor
 from .mipmap import (
@@ -20,7 +29,15 @@ from .mipmap import (
 )
 from .operators import Operator, new_gradients
 
-__all__ = ["BOUNDARY_MODES", "gradient_copies", "receives_many", "sum_of_copies", "texture"]
+__all__ = [
+    "BOUNDARY_MODES",
+    "channels_constant",
+    "gradient_copies",
+    "index_constant",
+    "receives_many",
+    "sum_of_copies",
+    "texture",
+]
 
 MANY_ADDITIONS = 2**20  # in all: from there on it is worth looking whether they go to the same texels
 SAMPLED_PIXELS = 8192
@@ -31,8 +48,13 @@ FILTER_MODES = ("nearest", "linear", "linear-mipmap-nearest", "linear-mipmap-lin
 KERNELS = KernelFile(
     "texture",
     adds_to=("grad_level",),
-    # Numbers of channels that are missing here differ from 0 (any number) in the length of loops alone.
-    constants={"TEXTURE_BOUNDARY": tuple(map(str.upper, BOUNDARY_MODES)), "TEXTURE_CHANNELS": (0, 4)},
+    # Numbers of channels that are missing here differ from any number in the length of loops alone.
+    constants={
+        "TEXTURE_BOUNDARY": tuple(map(str.upper, BOUNDARY_MODES)),
+        "TEXTURE_CHANNELS": ("kAnyNumber", "kFours"),
+        "TEXTURE_ANISOTROPIC": (0, 1),
+        "TEXEL_INDEX": ("int32_t",),
+    },
 )
 
 
@@ -209,11 +231,7 @@ def _bwd(grad_out, uv, uv_da, mip_level_bias, filter_mode, boundary_mode, max_an
     threads = threads_for(uv.shape[:3].numel(), uv.device, adds=any(want_levels))
     copies = gradient_copies(uv, levels, threads)
     most_additions = (1 if filter_mode == "nearest" else 4) * max_anisotropy
-    summed, many = [], False
-    for level, want in zip(levels, want_levels, strict=True):
-        many = many or (want and receives_many(level, uv, most_additions))  # and so do all that are smaller
-        dtype = torch.float64 if many else level.dtype
-        summed.append(new_zeros(level, copies, *level.shape, dtype=dtype) if want else None)
+    summed = _new_sums(uv, levels, want_levels, most_additions, copies)
     grads = dict(zip(("grad_uv", "grad_uv_da", "grad_mip_level_bias"), inputs, strict=True))
     lookup = filter_mode, boundary_mode, max_anisotropy
     tensors = {"level": levels, "grad_level": summed, "grad_out": grad_out}
@@ -223,6 +241,20 @@ def _bwd(grad_out, uv, uv_da, mip_level_bias, filter_mode, boundary_mode, max_an
         build_levels_bwd(grad_levels)
         grad_levels[1:] = [None] * (len(levels) - 1)
     return [*inputs, *grad_levels]
+
+
+def _new_sums(uv, levels, wanted, most_additions, copies):
+    """Zeros for the gradients of the levels, [copies, *level.shape] each, None where not wanted."""
+    dtypes, many = [], False
+    for level, want in zip(levels, wanted, strict=True):
+        many = many or (want and receives_many(level, uv, most_additions))  # and so do all that are smaller
+        dtypes.append(torch.float64 if many else level.dtype)
+    base = new_zeros(levels[0], copies, *levels[0].shape, dtype=dtypes[0]) if wanted[0] else None
+    above = [k for k in range(1, len(levels)) if wanted[k]]
+    shapes = [(copies, *levels[k].shape) for k in above]
+    # In memory of their own: of these all may be gone when the base's gradient is still in use.
+    zeros = dict(zip(above, new_zeros_list(uv, shapes, [dtypes[k] for k in above]), strict=True)) if above else {}
+    return [base, *(zeros.get(k) for k in range(1, len(levels)))]
 
 
 def _fake_bwd(
@@ -311,6 +343,18 @@ def sum_of_copies(grad: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor
     return rounded(total, dtype)
 
 
+def channels_constant(C: int, dtype: torch.dtype) -> int | str:
+    """What a GPU's compiler is told of the number of channels."""
+    if C <= 4 and dtype == torch.float32:
+        return C
+    return "kAnyNumber" if C % 4 else "kFours"
+
+
+def index_constant(tex: torch.Tensor) -> str:
+    """The type in which a GPU counts the texels of one texture."""
+    return "int32_t" if tex.shape[1:-1].numel() < 2**31 else "int64_t"
+
+
 def _launch(direction, uv, uv_da, mip_level_bias, lookup, level, copies=1, threads=None, **tensors):
     grads = tensors.get("grad_level", ())
     as_double = [k for k, grad in enumerate(grads) if grad is not None and grad.dtype == torch.float64]
@@ -318,17 +362,22 @@ def _launch(direction, uv, uv_da, mip_level_bias, lookup, level, copies=1, threa
     N, H, W, _ = uv.shape
     h, w, C = level[0].shape[-3:]
     kernel = filter_mode if filter_mode in ("nearest", "linear") else "mipmap"
-    channels = C if uv.dtype == torch.float32 and C <= 4 else 0  # 0: any number
     KERNELS.launch(
         f"texture_{kernel}_{direction}",
         N * H * W,
         threads=threads,
-        constants=(("TEXTURE_BOUNDARY", boundary_mode.upper()), ("TEXTURE_CHANNELS", channels)),
+        constants=(
+            ("TEXTURE_BOUNDARY", boundary_mode.upper()),
+            ("TEXTURE_CHANNELS", channels_constant(C, uv.dtype)),
+            ("TEXTURE_ANISOTROPIC", int(max_anisotropy > 1)),
+            ("TEXEL_INDEX", index_constant(level[0])),
+        ),
         most_additions=4 * max_anisotropy,
         **{"uv": uv, "uv_da": uv_da, "mip_level_bias": mip_level_bias, "level": level},
         **{"N": N, "H": H, "W": W, "M": level[0].shape[0], "h": h, "w": w, "C": C},
         level_size=[texels.shape[1:].numel() for texels in level],
         num_levels=len(level),
+        image_reciprocal=reciprocal(H * W),
         boundary=BOUNDARY_MODES.index(boundary_mode),
         nearest_level=filter_mode == "linear-mipmap-nearest",
         max_anisotropy=max_anisotropy,

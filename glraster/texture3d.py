@@ -2,7 +2,7 @@
 
 import torch
 
-from glraster.cuda_kernels.launcher import KernelFile, new_output, new_output_like, new_zeros, threads_for
+from glraster.cuda_kernels.launcher import KernelFile, new_output, new_output_like, new_zeros, reciprocal, threads_for
 
 from .checks import FLOATS, Same, check_same, check_tensor
 from .mipmap import MAX_SIDE
@@ -17,7 +17,7 @@ VOLUME_BOUNDARY_MODES = tuple(mode for mode in BOUNDARY_MODES if mode != "cube")
 KERNELS = KernelFile(
     "texture3d",
     adds_to=("grad_tex",),
-    constants={"TEXTURE_BOUNDARY": tuple(map(str.upper, VOLUME_BOUNDARY_MODES)), "TEXTURE_CHANNELS": (0,)},
+    constants={"TEXTURE_BOUNDARY": tuple(map(str.upper, VOLUME_BOUNDARY_MODES)), "TEXTURE_CHANNELS": ("kAnyNumber",)},
 )
 
 
@@ -118,7 +118,7 @@ def _jvp(tangent_tex, tangent_uvw, *inputs):
 def _launch(kernel, tex, uvw, filter_mode, boundary_mode, copies=1, threads=None, **tensors):
     N, H, W, _ = uvw.shape
     M, D, h, w, C = tex.shape
-    channels = C if uvw.dtype == torch.float32 and C <= 4 else 0  # 0: any number
+    channels = C if uvw.dtype == torch.float32 and C <= 4 else "kAnyNumber"
     KERNELS.launch(
         kernel,
         N * H * W,
@@ -127,6 +127,7 @@ def _launch(kernel, tex, uvw, filter_mode, boundary_mode, copies=1, threads=None
         **{"tex": tex, "uvw": uvw, "N": N, "H": H, "W": W, "M": M, "D": D, "h": h, "w": w, "C": C},
         boundary=BOUNDARY_MODES.index(boundary_mode),
         linear=filter_mode == "linear",
+        image_reciprocal=reciprocal(H * W),
         copies=copies,
         shared_gradient=copies == 1 and threads != 1,
         double_gradient=tensors.get("grad_tex") is not None and tensors["grad_tex"].dtype == torch.float64,

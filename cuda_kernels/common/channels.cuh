@@ -1,10 +1,15 @@
-// Channels as a kernel moves them: four at a time where there are four and that is one access, else one by one.
+// Channels as a kernel moves them: four at a time where their number is a multiple of four and that is one access, else
+// one by one.
 //
 //   using V = Channels<K, T>;
-//   for (int64_t c = 0; c < C; c += channels_in<V>) store(out + c, weight * load<V>(in + c));
+//   for (int64_t c = 0; c < C; c += channels_in<V>) store(out + c, weight * fetch<V>(in + c));
+//
+// K is their number where the compiler knows it, else one of these.
 #pragma once
 
 #include "lane_runs.cuh"
+
+constexpr int kAnyNumber = 0, kFours = -4;  // of channels: any, and any multiple of four
 
 template <class T>
 GLR_FUNC Vec4<T> operator+(const Vec4<T>& a, const Vec4<T>& b) {
@@ -36,7 +41,7 @@ struct ChannelsOf<true, T> {
   using type = Vec4<T>;
 };
 template <int K, class T>
-using Channels = typename ChannelsOf<GLR_MOVES_VECTORS && K == 4, T>::type;
+using Channels = typename ChannelsOf<GLR_MOVES_VECTORS && (K == 4 || K == kFours), T>::type;
 
 template <class V>
 constexpr int channels_in = 1;
@@ -47,6 +52,33 @@ template <class V, class T>
 GLR_FUNC V load(const T* source) {
   return *reinterpret_cast<const V*>(source);
 }
+
+// Reads what the kernel does not write: the compiler may move that past all that it does write.
+#ifdef GLR_WARP_SIZE
+template <class T>
+GLR_FUNC T fetch_as(const T* source, T) {
+  return __ldg(source);
+}
+GLR_FUNC Vec4<float> fetch_as(const float* source, const Vec4<float>&) {
+  const float4 v = __ldg(reinterpret_cast<const float4*>(source));
+  return {v.x, v.y, v.z, v.w};
+}
+GLR_FUNC Vec4<double> fetch_as(const double* source, const Vec4<double>&) {
+  const double2* halves = reinterpret_cast<const double2*>(source);
+  const double2 a = __ldg(halves), b = __ldg(halves + 1);
+  return {a.x, a.y, b.x, b.y};
+}
+template <class V, class T>
+GLR_FUNC V fetch(const T* source) {
+  return fetch_as(source, V{});
+}
+#else
+template <class V, class T>
+GLR_FUNC V fetch(const T* source) {
+  return load<V>(source);
+}
+#endif
+
 template <class V, class T>
 GLR_FUNC void store(T* target, const V& value) {
   *reinterpret_cast<V*>(target) = value;

@@ -1,8 +1,9 @@
 // Short spans of neighbouring pixels, for kernels that do their work in steps: each step runs over the whole span
 // before the next one begins. On the host that lets the compiler vectorize the steps that only compute, and lets the
-// memory fetch what a later step reads. On CUDA a span is a single pixel.
+// memory fetch what a later step reads. On CUDA a span is a single pixel, and p.image_reciprocal, that of H W, finds
+// its image.
 //
-//   GLR_FOR_EACH_SPAN(span, N, H * W) {
+//   GLR_FOR_EACH_SPAN(span, p) {        // over p.N images of p.H x p.W pixels
 //     T step[kSpan];
 //     for (int j = 0; j < span.count; ++j) ...      // pixel span.first + j of image span.image
 //   }
@@ -19,9 +20,15 @@ struct PixelSpan {
 
 constexpr int32_t kSpan = 1;
 
-#define GLR_FOR_EACH_SPAN(span, num_images, pixels_per_image) \
-  GLR_FOR_EACH(glr_pixel_, (num_images) * (pixels_per_image)) \
-  if (const PixelSpan span{glr_pixel_ / (pixels_per_image), glr_pixel_, 1}; true)
+// n / divisor, from the divisor's reciprocal, floor((2^64 - 1) / divisor): the product falls short by one at most.
+GLR_FUNC int64_t divide(int64_t n, int64_t divisor, int64_t reciprocal) {
+  const int64_t quotient = int64_t(__umul64hi(uint64_t(n), uint64_t(reciprocal)));
+  return quotient + (n - quotient * divisor >= divisor);
+}
+
+#define GLR_FOR_EACH_SPAN(span, p)            \
+  GLR_FOR_EACH(glr_pixel_, (p).N*(p).H*(p).W) \
+  if (const PixelSpan span{divide(glr_pixel_, (p).H * (p).W, (p).image_reciprocal), glr_pixel_, 1}; true)
 
 #else
 
@@ -34,9 +41,9 @@ static inline PixelSpan span_at(int64_t span, int64_t pixels) {
   return {image, image * pixels + begin, int32_t(min<int64_t>(kSpan, pixels - begin))};
 }
 
-#define GLR_FOR_EACH_SPAN(span, num_images, pixels_per_image)               \
-  GLR_FOR_EACH(glr_span_, (num_images) * spans_per_image(pixels_per_image)) \
-  if (const PixelSpan span = span_at(glr_span_, pixels_per_image); true)
+#define GLR_FOR_EACH_SPAN(span, p)                             \
+  GLR_FOR_EACH(glr_span_, (p).N* spans_per_image((p).H*(p).W)) \
+  if (const PixelSpan span = span_at(glr_span_, (p).H * (p).W); true)
 
 #endif
 

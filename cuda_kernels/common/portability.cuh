@@ -89,6 +89,7 @@ GLR_FUNC int32_t thread_index() { return 0; }
 template <bool Write>
 GLR_FUNC void prefetch(const void*) {}
 #define GLR_SIMD
+#define GLR_SIMD_CHANNELS(K) GLR_PRAGMA(unroll((K) > 0 ? (K) : 1))
 #define GLR_SIMD_SUM(...)
 #define GLR_MOVES_VECTORS true
 #if !defined(GLR_DETERMINISTIC) && __CUDA_ARCH__ >= 900
@@ -166,6 +167,9 @@ GLR_FUNC void prefetch(const void* address) {
 
 // Before a loop whose iterations do not touch one another's memory.
 #define GLR_SIMD GLR_PRAGMA(omp simd)
+
+// The same, before a loop over K channels; 0 or less where the compiler does not know how many.
+#define GLR_SIMD_CHANNELS(K) GLR_SIMD
 
 // Before a loop that adds to the variables named: lets the compiler add them up in several lanes.
 #define GLR_SIMD_SUM(...) GLR_PRAGMA(omp simd reduction(+ : __VA_ARGS__))

@@ -40,10 +40,17 @@ GLR_FUNC int32_t axis_nearest(T coordinate, int32_t size) {
   return B == ZERO && i != inside ? -1 : int32_t(inside);
 }
 
+// Counts the texels of a level.
+#ifdef TEXEL_INDEX  // on a GPU, where that is int32_t for all but the largest textures
+using TexelIndex = TEXEL_INDEX;
+#else
+using TexelIndex = int64_t;
+#endif
+
 // The four texels around a point and their weights: 0 and 1 lie below, 2 and 3 above, 1 and 3 to the right.
 template <class T>
 struct Footprint {
-  int64_t texel[4];  // where its channels begin in the level; -1: reads zero (boundary mode 'zero' alone)
+  TexelIndex texel[4];  // of the level; -1: reads zero (boundary mode 'zero' alone)
   T weight[4];
   int32_t missing;  // cube maps: the texel that is not there, at a corner of the cube; else -1
 };
@@ -57,14 +64,14 @@ GLR_FUNC bool crosses_edge(const AxisTexels<T>& x, const AxisTexels<T>& y, int32
 // Gives such a footprint the neighbouring faces' texels. At a corner of the cube three faces meet and the fourth texel
 // is missing: it is the mean of the others, which take over its weight.
 template <class T>
-GLR_FUNC void cross_cube_edge(int32_t face, const AxisTexels<T>& x, const AxisTexels<T>& y, int32_t size, int64_t C,
+GLR_FUNC void cross_cube_edge(int32_t face, const AxisTexels<T>& x, const AxisTexels<T>& y, int32_t size,
                               Footprint<T>* f) {
   for (int i = 0; i < 4; ++i) {
     const int32_t tx = i & 1 ? x.i1 : x.i0, ty = i & 2 ? y.i1 : y.i0;
     if ((tx < 0 || tx >= size) && (ty < 0 || ty >= size))
       f->missing = i;
     else
-      f->texel[i] = cube_texel(face, tx, ty, size) * C;
+      f->texel[i] = TexelIndex(cube_texel(face, tx, ty, size));
   }
   if (f->missing < 0) return;
   const T third = f->weight[f->missing] / T(3);
@@ -73,8 +80,8 @@ GLR_FUNC void cross_cube_edge(int32_t face, const AxisTexels<T>& x, const AxisTe
 }
 
 template <Boundary B, class T>
-GLR_FUNC int64_t nearest_texel(T s, T t, int32_t face, int32_t w, int32_t h) {
+GLR_FUNC TexelIndex nearest_texel(T s, T t, int32_t face, int32_t w, int32_t h) {
   const int32_t x = axis_nearest<B>(s, w), y = axis_nearest<B>(t, h);
   if (face < 0 || (B == ZERO && (x < 0 || y < 0))) return -1;
-  return ((B == CUBE ? int64_t(face) * h : 0) + y) * w + x;
+  return ((B == CUBE ? TexelIndex(face) * h : 0) + y) * w + x;
 }

@@ -8,13 +8,26 @@
 
 enum Filter { NEAREST, LINEAR, MIPMAP };
 
+// Whether pixels take several samples along their footprints. A GPU's compiler is told; it then leaves out what only
+// they need.
+template <Filter F, class Params>
+GLR_FUNC bool is_anisotropic(const Params& p) {
+#ifdef TEXTURE_ANISOTROPIC
+  return F == MIPMAP && TEXTURE_ANISOTROPIC;
+#else
+  return F == MIPMAP && p.max_anisotropy > 1;
+#endif
+}
+
 template <class T>
 struct SpanLevels {
   int32_t lower[kSpan], count[kSpan];
   T fraction[kSpan], share[kSpan], axis_x[kSpan], axis_y[kSpan];
   int32_t max_count;  // of the pixel that takes the most samples
-  bool alike;         // whether `lower` is the same for all pixels
-  int32_t between;    // whether any pixel reads a second level
+  bool alike;         // whether `lower` is the same for all pixels; then the first of them may be the only one set
+  bool between;       // whether any pixel reads a second level
+
+  GLR_MEMBER int32_t level(int32_t j) const { return lower[alike ? 0 : j]; }
 
   GLR_MEMBER SampleAxis<T> samples(int32_t j) const { return {count[j], axis_x[j], axis_y[j]}; }
 
@@ -35,22 +48,19 @@ GLR_FUNC bool any_is_read(const SpanPoints<T>& points, int32_t count) {
   return any;
 }
 
-// The texels around the pixels' points along one axis.
+// Where the pixels' points lie between two texels along one axis.
 template <class T>
 struct SpanAxis {
-  int32_t i0[kSpan], i1[kSpan], size[kSpan];
   T weight1[kSpan], slope[kSpan];
-
-  GLR_MEMBER AxisTexels<T> get(int32_t j) const { return {i0[j], i1[j], weight1[j], slope[j]}; }
 };
 
 // The texels around the pixels' points on one level.
 template <class T>
 struct SpanFootprints {
   SpanAxis<T> x, y;
-  bool read[kSpan];  // whether the pixel reads this level at all
-  T factor[kSpan];   // the weight of the level and of the sample
-  int64_t texel[4][kSpan];
+  int32_t read[kSpan];  // whether the pixel reads this level at all
+  T factor[kSpan];      // the weight of the level and of the sample
+  TexelIndex texel[4][kSpan];
   T weight[4][kSpan];      // with the factor
   int32_t missing[kSpan];  // for cube maps alone
 
@@ -86,8 +96,8 @@ struct SpanSampleGrads {
   T value[kSpan], by_x[kSpan], by_y[kSpan];
 };
 
-GLR_FUNC int32_t level_side(int64_t side, int32_t k) {
-  const int32_t halved = int32_t(side) >> k;
+GLR_FUNC int32_t level_side(int32_t side, int32_t k) {
+  const int32_t halved = side >> k;
   return halved > 1 ? halved : 1;
 }
 
@@ -115,50 +125,60 @@ GLR_FUNC Coordinates<B, T> coordinates_at(const T* uv, const T* uv_da, int64_t p
 
 template <Boundary B, class T, class Params>
 GLR_FUNC TexelJacobian<T> base_jacobian(const Params& p, const Coordinates<B, T>& uv, int64_t pixel) {
-  return jacobian_at(uv, p.uv_da + pixel * 2 * uv.D, T(p.w), T(p.h));
+  return jacobian_at(uv, p.uv_da + pixel * 2 * uv.D, T(int32_t(p.w)), T(int32_t(p.h)));
+}
+
+// The levels of pixels that take one sample, before they are clamped.
+template <Boundary B, class Params, class T>
+GLR_FUNC void find_widths(const Params& p, const PixelSpan& span, T* level) {
+  for (int32_t j = 0; j < span.count; ++j) {
+    const Coordinates<B, T> uv = coordinates_at<B>(p.uv, span.first + j);
+    level[j] = level_of_width(pixel_ellipse(base_jacobian(p, uv, span.first + j)).lambda);
+  }
+}
+
+// The levels and the samples of pixels that take several.
+template <Boundary B, class Params, class T>
+GLR_FUNC void find_samples(const Params& p, const PixelSpan& span, T* level, SpanLevels<T>* levels) {
+  for (int32_t j = 0; j < span.count; ++j) {
+    const Coordinates<B, T> uv = coordinates_at<B>(p.uv, span.first + j);
+    const TexelJacobian<T> jacobian = base_jacobian(p, uv, span.first + j);
+    const PixelEllipse<T> e = pixel_ellipse(jacobian);
+    const FilterWidth<T> width = filter_width(jacobian, e, p.max_anisotropy);
+    level[j] = level_of_width(width.squared);
+    const SampleAxis<T> samples = place_samples(e, width, p.max_anisotropy);
+    levels->count[j] = samples.count, levels->share[j] = T(1) / T(samples.count);
+    levels->axis_x[j] = samples.x, levels->axis_y[j] = samples.y;
+    levels->max_count = max(levels->max_count, samples.count);
+  }
 }
 
 template <Filter F, Boundary B, class Params, class T>
 GLR_FUNC void find_levels(const Params& p, const PixelSpan& span, SpanLevels<T>* levels) {
-  levels->max_count = 1, levels->between = 0, levels->alike = true;
-  for (int32_t j = 0; F != MIPMAP && j < span.count; ++j) levels->lower[j] = 0;
+  levels->max_count = 1, levels->between = false, levels->alike = true;
+  levels->lower[0] = 0;
   if (F != MIPMAP) return;
   T level[kSpan];
   for (int32_t j = 0; j < span.count; ++j) {
     level[j] = levels->axis_x[j] = levels->axis_y[j] = T(0);
     levels->count[j] = 1, levels->share[j] = T(1);
   }
-  if (p.uv_da && p.max_anisotropy == 1) {
-    for (int32_t j = 0; j < span.count; ++j) {
-      const Coordinates<B, T> uv = coordinates_at<B>(p.uv, span.first + j);
-      level[j] = level_of_width(pixel_ellipse(base_jacobian(p, uv, span.first + j)).lambda);
-    }
-  } else if (p.uv_da) {
-    for (int32_t j = 0; j < span.count; ++j) {
-      const Coordinates<B, T> uv = coordinates_at<B>(p.uv, span.first + j);
-      const TexelJacobian<T> jacobian = base_jacobian(p, uv, span.first + j);
-      const PixelEllipse<T> e = pixel_ellipse(jacobian);
-      const FilterWidth<T> width = filter_width(jacobian, e, p.max_anisotropy);
-      level[j] = level_of_width(width.squared);
-      const SampleAxis<T> samples = place_samples(e, width, p.max_anisotropy);
-      levels->count[j] = samples.count, levels->share[j] = T(1) / T(samples.count);
-      levels->axis_x[j] = samples.x, levels->axis_y[j] = samples.y;
-      levels->max_count = max(levels->max_count, samples.count);
-    }
-  }
+  if (is_anisotropic<F>(p))
+    find_samples<B>(p, span, level, levels);
+  else if (p.uv_da)
+    find_widths<B>(p, span, level);
   for (int32_t j = 0; p.mip_level_bias && j < span.count; ++j) level[j] += p.mip_level_bias[span.first + j];
-  const T last = T(p.num_levels - 1), scale = p.nearest_level ? T(0) : T(1);
+  const T last = T(int32_t(p.num_levels) - 1), scale = p.nearest_level ? T(0) : T(1);
+  int32_t differing = 0, between = 0;
   for (int32_t j = 0; j < span.count; ++j) {
     const T clamped = clamp(level[j], T(0), last);  // NaN: 0
-    levels->lower[j] = int32_t(clamped);
-    levels->fraction[j] = (clamped - T(levels->lower[j])) * scale;
+    const int32_t lower = int32_t(clamped);
+    const T fraction = (clamped - T(lower)) * scale;
+    levels->lower[j] = lower, levels->fraction[j] = fraction;
+    between |= fraction > T(0);
   }
-  int32_t differing = 0;
-  for (int32_t j = 0; j < span.count; ++j) {
-    levels->between |= levels->fraction[j] > T(0);
-    differing |= levels->lower[j] ^ levels->lower[0];
-  }
-  levels->alike = !differing;
+  for (int32_t j = 0; j < span.count; ++j) differing |= levels->lower[j] ^ levels->lower[0];
+  levels->between = between, levels->alike = !differing;
 }
 
 // d (level, axis) / d (uv_da, uv). Pixels where that is not finite receive nothing from it.
@@ -190,7 +210,7 @@ GLR_FUNC void find_levels_bwd(const Params& p, const PixelSpan& span, const Span
     } else {
       grad_e = mip_level_bwd(e, FilterWidth<T>{e.lambda, false}, grads->level[j]);
     }
-    jacobian_bwd(uv, da, T(p.w), T(p.h), pixel_ellipse_bwd(jacobian, grad_e), grad_uv.at, sum_da);
+    jacobian_bwd(uv, da, T(int32_t(p.w)), T(int32_t(p.h)), pixel_ellipse_bwd(jacobian, grad_e), grad_uv.at, sum_da);
     T finite = T(0);  // or NaN
     for (int d = 0; d < D; ++d) finite += T(0) * (grad_uv.at[d] + sum_da[d * 2] + sum_da[d * 2 + 1]);
     for (int d = 0; d < D; ++d) grads->uv[d][j] = finite == T(0) ? grad_uv.at[d] : grads->uv[d][j];
@@ -211,7 +231,7 @@ GLR_FUNC void find_points(const Params& p, const PixelSpan& span, const SpanLeve
     points->s[j] = read ? point.s : T(0), points->t[j] = read ? point.t : T(0);
     points->face[j] = read ? point.face : -1;
   }
-  if (F != MIPMAP || levels.max_count == 1) return;
+  if (!is_anisotropic<F>(p) || levels.max_count == 1) return;
   for (int32_t j = 0; j < span.count; ++j) {
     const Coordinates<B, T> uv = coordinates_at<B>(p.uv, p.uv_da, span.first + j, levels.samples(j), k);
     if (k >= levels.count[j] || !is_somewhere(uv)) points->face[j] = -1;
@@ -225,7 +245,7 @@ GLR_FUNC void find_points(const Params& p, const PixelSpan& span, const SpanLeve
 template <Filter F, Boundary B, class Params, class T>
 GLR_FUNC void find_points_bwd(const Params& p, const PixelSpan& span, const SpanLevels<T>& levels, int32_t k,
                               const SpanPoints<T>& points, SpanGrads<B, T>* grads) {
-  const bool several = F == MIPMAP && levels.max_count > 1;
+  const bool several = is_anisotropic<F>(p) && levels.max_count > 1;
   for (int32_t j = 0; j < span.count; ++j) {
     if (B == CUBE && points.face[j] < 0) continue;
     const Coordinates<B, T> uv = several ? coordinates_at<B>(p.uv, p.uv_da, span.first + j, levels.samples(j), k)
@@ -238,68 +258,60 @@ GLR_FUNC void find_points_bwd(const Params& p, const PixelSpan& span, const Span
   }
 }
 
-// Which texels of the pixels' level, or of the one above it, lie around those points.
-template <Filter F, Boundary B, class Params, class T>
-GLR_FUNC void find_footprints(const Params& p, const PixelSpan& span, const SpanLevels<T>& levels, int32_t upper,
-                              const SpanPoints<T>& points, SpanFootprints<T>* prints) {
-  SpanAxis<T>&x = prints->x, &y = prints->y;
+// Gives footprints that reach beyond the edges of their faces the neighbouring faces' texels.
+template <Filter F, int Upper, class Params, class T>
+GLR_FUNC void cross_cube_edges(const Params& p, const PixelSpan& span, const SpanLevels<T>& levels,
+                               const SpanPoints<T>& points, SpanFootprints<T>* prints) {
   for (int32_t j = 0; j < span.count; ++j) {
-    const int32_t k = F == MIPMAP ? levels.lower[j] + upper : 0;
-    x.size[j] = level_side(p.w, k), y.size[j] = level_side(p.h, k);
-    prints->factor[j] = F == MIPMAP ? levels.weight(j, upper) : T(1);
-    prints->read[j] = (points.face[j] >= 0) & (F != MIPMAP || !upper || levels.fraction[j] > T(0));
-  }
-  for (int32_t j = 0; j < span.count; ++j) {
-    const AxisTexels<T> axis = axis_texels<B>(points.s[j], x.size[j]);
-    x.i0[j] = axis.i0, x.i1[j] = axis.i1, x.weight1[j] = axis.weight1, x.slope[j] = axis.slope;
-  }
-  for (int32_t j = 0; j < span.count; ++j) {
-    const AxisTexels<T> axis = axis_texels<B>(points.t[j], y.size[j]);
-    y.i0[j] = axis.i0, y.i1[j] = axis.i1, y.weight1[j] = axis.weight1, y.slope[j] = axis.slope;
-  }
-  int64_t row0[kSpan], row1[kSpan];
-  for (int32_t j = 0; j < span.count; ++j) {
-    const int64_t first = B == CUBE ? int64_t(points.face[j]) * (y.size[j] * int64_t(x.size[j])) : 0;
-    row0[j] = (first + int64_t(y.i0[j]) * x.size[j]) * p.C;
-    row1[j] = (first + int64_t(y.i1[j]) * x.size[j]) * p.C;
-  }
-  for (int32_t j = 0; j < span.count; ++j) {
-    const int64_t column0 = x.i0[j] * p.C, column1 = x.i1[j] * p.C;
-    prints->texel[0][j] = row0[j] + column0, prints->texel[1][j] = row0[j] + column1;
-    prints->texel[2][j] = row1[j] + column0, prints->texel[3][j] = row1[j] + column1;
-  }
-  for (int i = 0; B == ZERO && i < 4; ++i) {
-    const int32_t *column = i & 1 ? x.i1 : x.i0, *row = i & 2 ? y.i1 : y.i0;
-    for (int32_t j = 0; j < span.count; ++j) prints->texel[i][j] = (row[j] | column[j]) < 0 ? -1 : prints->texel[i][j];
-  }
-  for (int32_t j = 0; j < span.count; ++j) {
-    const T x1 = x.weight1[j], y1 = prints->factor[j] * y.weight1[j];
-    const T x0 = T(1) - x1, y0 = prints->factor[j] * (T(1) - y.weight1[j]);
-    prints->weight[0][j] = x0 * y0, prints->weight[1][j] = x1 * y0;
-    prints->weight[2][j] = x0 * y1, prints->weight[3][j] = x1 * y1;
-  }
-  for (int32_t j = 0; B == CUBE && j < span.count; ++j) {
     prints->missing[j] = -1;
-    if (prints->read[j] && crosses_edge(x.get(j), y.get(j), x.size[j])) {
+    const int32_t size = level_side(int32_t(p.w), F == MIPMAP ? levels.lower[j] + Upper : 0);
+    const AxisTexels<T> x = axis_texels<CUBE>(points.s[j], size), y = axis_texels<CUBE>(points.t[j], size);
+    if (prints->read[j] && crosses_edge(x, y, size)) {
       Footprint<T> f = prints->get(j);
-      cross_cube_edge(points.face[j], x.get(j), y.get(j), x.size[j], p.C, &f);
+      cross_cube_edge(points.face[j], x, y, size, &f);
       prints->set(j, f);
     }
   }
 }
 
+// Which texels of the pixels' level, or of the one above it, lie around those points.
+template <Filter F, Boundary B, int Upper, class Params, class T>
+GLR_FUNC void find_footprints(const Params& p, const PixelSpan& span, const SpanLevels<T>& levels,
+                              const SpanPoints<T>& points, SpanFootprints<T>* prints) {
+  const int32_t base_w = int32_t(p.w), base_h = int32_t(p.h);
+  for (int32_t j = 0; j < span.count; ++j) {
+    const int32_t k = F == MIPMAP ? levels.lower[j] + Upper : 0;
+    const int32_t w = level_side(base_w, k), h = level_side(base_h, k);
+    const T factor = F == MIPMAP ? levels.weight(j, Upper) : T(1);
+    prints->factor[j] = factor;
+    prints->read[j] = (points.face[j] >= 0) & (F != MIPMAP || !Upper || levels.fraction[j] > T(0));
+    const AxisTexels<T> x = axis_texels<B>(points.s[j], w), y = axis_texels<B>(points.t[j], h);
+    const TexelIndex first = B == CUBE ? TexelIndex(points.face[j]) * h : 0;
+    const TexelIndex row0 = (first + y.i0) * w, row1 = (first + y.i1) * w;
+    prints->texel[0][j] = B == ZERO && (x.i0 | y.i0) < 0 ? -1 : row0 + x.i0;
+    prints->texel[1][j] = B == ZERO && (x.i1 | y.i0) < 0 ? -1 : row0 + x.i1;
+    prints->texel[2][j] = B == ZERO && (x.i0 | y.i1) < 0 ? -1 : row1 + x.i0;
+    prints->texel[3][j] = B == ZERO && (x.i1 | y.i1) < 0 ? -1 : row1 + x.i1;
+    const T y1 = factor * y.weight1, y0 = factor * (T(1) - y.weight1), x0 = T(1) - x.weight1;
+    prints->weight[0][j] = x0 * y0, prints->weight[1][j] = x.weight1 * y0;
+    prints->weight[2][j] = x0 * y1, prints->weight[3][j] = x.weight1 * y1;
+    prints->x.weight1[j] = x.weight1, prints->x.slope[j] = x.slope;
+    prints->y.weight1[j] = y.weight1, prints->y.slope[j] = y.slope;
+  }
+  if (B == CUBE) cross_cube_edges<F, Upper>(p, span, levels, points, prints);
+}
+
 // d sample / d (s, t, level), added up over the two levels of a sample.
-template <Filter F, Boundary B, class T>
-GLR_FUNC void find_footprints_bwd(const PixelSpan& span, const SpanLevels<T>& levels, int32_t upper,
-                                  const SpanFootprints<T>& prints, const SpanSampleGrads<T>& samples,
-                                  SpanGrads<B, T>* grads) {
+template <Filter F, int Upper, Boundary B, class T>
+GLR_FUNC void find_footprints_bwd(const PixelSpan& span, const SpanLevels<T>& levels, const SpanFootprints<T>& prints,
+                                  const SpanSampleGrads<T>& samples, SpanGrads<B, T>* grads) {
   for (int32_t j = 0; j < span.count; ++j) {
     grads->s[j] += prints.factor[j] * prints.x.slope[j] * samples.by_x[j];
     grads->t[j] += prints.factor[j] * prints.y.slope[j] * samples.by_y[j];
   }
   for (int32_t j = 0; F == MIPMAP && j < span.count; ++j) {
     const T by_level = levels.fraction[j] > T(0) ? samples.value[j] * levels.share[j] : T(0);
-    grads->level[j] += upper ? by_level : -by_level;
+    grads->level[j] += Upper ? by_level : -by_level;
   }
 }
 
@@ -308,8 +320,8 @@ template <Boundary B, class Params, class T>
 GLR_FUNC void find_nearest(const Params& p, const PixelSpan& span, const SpanPoints<T>& points,
                            SpanFootprints<T>* prints) {
   for (int32_t j = 0; j < span.count; ++j) {
-    const int64_t texel = nearest_texel<B>(points.s[j], points.t[j], points.face[j], int32_t(p.w), int32_t(p.h));
-    prints->texel[0][j] = texel * p.C;
+    const TexelIndex texel = nearest_texel<B>(points.s[j], points.t[j], points.face[j], int32_t(p.w), int32_t(p.h));
+    prints->texel[0][j] = texel;
     prints->read[j] = texel >= 0;
   }
 }

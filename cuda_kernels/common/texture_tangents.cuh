@@ -68,7 +68,7 @@ GLR_FUNC void find_levels_jvp(const Params& p, const PixelSpan& span, const Span
       const TexelJacobian<T> jacobian = base_jacobian(p, uv, pixel);
       const PixelEllipse<T> e = pixel_ellipse(jacobian);
       const EllipseGrad<T> along =
-          pixel_ellipse_jvp(jacobian, jacobian_jvp(uv, da, T(p.w), T(p.h), tangent_uv, tangent_da));
+          pixel_ellipse_jvp(jacobian, jacobian_jvp(uv, da, T(int32_t(p.w)), T(int32_t(p.h)), tangent_uv, tangent_da));
       const FilterWidth<T> width =
           p.max_anisotropy > 1 ? filter_width(jacobian, e, p.max_anisotropy) : FilterWidth<T>{e.lambda, false};
       const T level = dot(mip_level_bwd(e, width, levels.fraction[j] > T(0) ? T(1) : T(0)), along);

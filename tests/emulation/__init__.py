@@ -52,14 +52,14 @@ def _compiler() -> list[str]:
 def _build(folder: Path) -> None:
     compile_cxx = [*_compiler(), *_FLAGS]
     kernels = sorted(Path(compiler.__file__).parent.glob("*.cu"))
-    # 0: any number of channels, from which only 4 differ in more than the length of loops.
-    any_number, four = ((("TEXTURE_CHANNELS", C),) for C in (0, 4))
+    # Known numbers of channels differ from these in the length of loops alone.
+    any_number, fours = ((("TEXTURE_CHANNELS", C),) for C in ("kAnyNumber", "kFours"))
     options = {
         "plain": compiler.options_for(any_number, False),
         "deterministic": compiler.options_for(any_number, True),
     }
-    options["channels4"] = compiler.options_for(four, False)
-    files = dict.fromkeys(options, kernels) | {"channels4": [file for file in kernels if file.stem == "texture"]}
+    options["fours"] = compiler.options_for(fours, False)
+    files = dict.fromkeys(options, kernels) | {"fours": [file for file in kernels if file.stem == "texture"]}
 
     def compile_one(job: tuple[str, Path]) -> None:
         variant, file = job
@@ -93,7 +93,7 @@ class EmulatedGpu:
     def __init__(self, folder: Path, seed: int = 0):
         self._emulate = ctypes.CDLL(str(folder / "libemulation.so")).emulate
         self._emulate.argtypes = [ctypes.c_void_p] * 2 + [ctypes.c_size_t] + [ctypes.c_uint] * 2 + [ctypes.c_uint64]
-        variants = ("plain", "deterministic", "channels4")
+        variants = ("plain", "deterministic", "fours")
         self._kernels = {variant: ctypes.CDLL(str(folder / f"{variant}.so")) for variant in variants}
         self._random = random.Random(seed)
         self.launched: list[str] = []
@@ -102,8 +102,9 @@ class EmulatedGpu:
         """As `Gpu.launch`, on one thread of the CPU, until the kernel has ended."""
         content = parameters + (b"" if sums is None else bytes(sums))  # sizes and offsets are multiples of 8
         variant = "plain" if sums is None else "deterministic"
-        if kernel.file.stem == "texture" and ("TEXTURE_CHANNELS", 4) in kernel.constants and sums is None:
-            variant = "channels4"
+        channels = dict(kernel.constants).get("TEXTURE_CHANNELS")
+        if kernel.file.stem == "texture" and channels in (4, "kFours") and sums is None:
+            variant = "fours"
         entry = getattr(self._kernels[variant], kernel.entry)
         function = ctypes.cast(entry, ctypes.c_void_p)
         grid = min(-(-count // 64), 8)
