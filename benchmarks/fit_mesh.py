@@ -14,15 +14,16 @@ from types import SimpleNamespace
 import torch
 
 import glraster
+from glraster import camera
+from glraster import mesh as meshes
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "samples"))
 
-import camera
 import fit_mesh
-import meshes
+from bear import bear
 from blending import by_antialias, by_edge_gradients
 
-SMOOTHING = {3: 10.0, 4: 19.0, 5: 30.0, 6: 48.0}  # of samples/large_steps.py, by the sphere's subdivisions
+SMOOTHING = {3: 10.0, 4: 19.0, 5: 30.0, 6: 48.0}  # by the sphere's subdivisions
 
 
 def only_edge_gradients(image, rast, pos, tri, topology):
@@ -46,19 +47,20 @@ METHODS = {
 def fit(glctx, level: int, max_iter: int, views: int, resolution: int) -> tuple[float, float, int]:
     """Intersection over union over views that the fit has not seen, milliseconds per iteration, vertices."""
     generator = torch.Generator().manual_seed(0)
-    target = meshes.bear()
-    mvps = camera.orbit(3 * camera.directions(views))
-    unseen = camera.orbit(3 * camera.directions(16) @ camera.random_rotations(1, generator)[0].T)
+    target = bear()
+    mvps = camera.perspective() @ camera.look_at(3 * camera.directions(views))
+    unseen = camera.directions(16) @ camera.random_rotations(1, generator)[0].T
+    unseen = camera.perspective() @ camera.look_at(3 * unseen)
     with torch.no_grad():
         truth = torch.cat([fit_mesh.render(glctx, target, mvp[None], resolution) for mvp in mvps])
-    start = meshes.sphere(level)
-    mesh = start._replace(positions=0.6 * start.positions)
+    start = meshes.icosphere(level)
+    mesh = start.replace(pos=0.6 * start.pos)
     nobody = SimpleNamespace(log=lambda **_: None, show=lambda **_: None, mesh=lambda *_: None)
     arguments = (SMOOTHING[level], iter(range(max_iter)), max_iter, mvps, truth, 6, generator, nobody)
     begin = time.perf_counter()
     mesh = fit_mesh.fit_stage(glctx, fit_mesh.picture_loss, mesh, *arguments)
     seconds = time.perf_counter() - begin
-    return fit_mesh.silhouette_iou(glctx, mesh, target, unseen), 1e3 * seconds / max_iter, len(mesh.positions)
+    return fit_mesh.silhouette_iou(glctx, mesh, target, unseen), 1e3 * seconds / max_iter, len(mesh.pos)
 
 
 def main() -> None:

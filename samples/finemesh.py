@@ -10,14 +10,14 @@ Expected: with antialias the mean distance between vertices where they are and w
 at best; with edge_gradients to a fiftieth. The picture has a row for each: before, after, and the target.
 """
 
-import camera
-import meshes
 import pictures
 import torch
+from bear import bear
 from blending import by_antialias, by_edge_gradients
 from options import make_context, make_parser, make_viewer, positive
 
 import glraster.torch as dr
+from glraster import camera
 
 TRUTH = torch.tensor([0.25, -0.3, 0.2, 0.08, -0.06, 0.1, 0.15, -0.1, 0.1])  # turn, move, logarithm of stretch
 
@@ -25,14 +25,14 @@ TRUTH = torch.tensor([0.25, -0.3, 0.2, 0.08, -0.06, 0.1, 0.15, -0.1, 0.1])  # tu
 def placed(mesh, numbers) -> torch.Tensor:
     """The mesh's vertices, stretched, turned and moved."""
     turn, move, stretch = numbers.split(3)
-    return (mesh.positions * stretch.exp()) @ camera.rotations(turn).mT + move
+    return (mesh.pos * stretch.exp()) @ camera.rotations(turn).mT + move
 
 
 def draw(glctx, mesh, numbers, mvps, resolution, blend, topology):
     """Silhouettes from every camera: [N, resolution, resolution, 1]."""
     pos = camera.transform(placed(mesh, numbers), mvps)
-    rast, _ = dr.rasterize(glctx, pos, mesh.triangles, (resolution, resolution))
-    return blend((rast[..., 3:] > 0).float(), rast, pos, mesh.triangles, topology)
+    rast, _ = dr.rasterize(glctx, pos, mesh.tri, (resolution, resolution))
+    return blend((rast[..., 3:] > 0).float(), rast, pos, mesh.tri, topology)
 
 
 def search(glctx, mesh, mvps, target, iterations, blend, topology, viewer) -> torch.Tensor:
@@ -58,9 +58,10 @@ def main() -> None:
     parser.add_argument("--max-iter", type=positive, default=200, help="gradient steps (default: 200)")
     args = parser.parse_args()
     glctx = make_context(args)
-    mesh, truth = meshes.bear().to(glctx.device), TRUTH.to(glctx.device)
-    topology = dr.antialias_construct_topology_hash(mesh.triangles)
-    mvps = camera.orbit(torch.tensor([[0.5, 0.4, 3.5], [3.2, 0.8, -0.6], [-0.8, 3.1, 0.6]])).to(glctx.device)
+    mesh, truth = bear().to(glctx.device), TRUTH.to(glctx.device)
+    topology = dr.antialias_construct_topology_hash(mesh.tri)
+    eyes = torch.tensor([[0.5, 0.4, 3.5], [3.2, 0.8, -0.6], [-0.8, 3.1, 0.6]])
+    mvps = (camera.perspective() @ camera.look_at(eyes)).to(glctx.device)
     small = glctx, mesh, truth, mvps
     with torch.no_grad():
         target = draw(*small, args.resolution, by_edge_gradients, topology)

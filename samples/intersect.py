@@ -10,14 +10,14 @@ Expected: with antialias alone the ball stays where it is, 0.25 off; with edge_g
 true depth. The picture shows the start, what either has found, and the target.
 """
 
-import camera
-import meshes
 import pictures
 import torch
 from blending import by_antialias, by_edge_gradients
 from options import make_context, make_parser, make_viewer, positive
 
 import glraster.torch as dr
+from glraster import camera
+from glraster import mesh as meshes
 
 TRUE_DEPTH, START = 0.25, 0.5  # of the ball's centre below the plate; its radius is 0.8
 
@@ -25,11 +25,11 @@ TRUE_DEPTH, START = 0.25, 0.5  # of the ball's centre below the plate; its radiu
 def draw(glctx, scene, depth, resolution, blend):
     """The plate and the ball, each in one colour, from above: [1, resolution, resolution, 3]."""
     plate, ball, mvp = scene
-    sunk = 0.8 * ball.positions - depth * torch.tensor([0.0, 0.0, 1.0], device=mvp.device)
-    pos = camera.transform(torch.cat([plate.positions, sunk]), mvp)
-    tri = torch.cat([plate.triangles, ball.triangles + len(plate.positions)])
+    sunk = 0.8 * ball.pos - depth * torch.tensor([0.0, 0.0, 1.0], device=mvp.device)
+    pos = camera.transform(torch.cat([plate.pos, sunk]), mvp)
+    tri = torch.cat([plate.tri, ball.tri + len(plate.pos)])
     rast, _ = dr.rasterize(glctx, pos, tri, (resolution, resolution))
-    first = torch.arange(pos.shape[1], device=mvp.device)[:, None] < len(plate.positions)
+    first = torch.arange(pos.shape[1], device=mvp.device)[:, None] < len(plate.pos)
     colors = torch.where(first, *torch.tensor([[0.25, 0.35, 0.45], [0.9, 0.6, 0.2]], device=mvp.device))
     image, _ = dr.interpolate(colors, rast, tri)
     return blend(image, rast, pos, tri)
@@ -60,7 +60,8 @@ def main() -> None:
     glctx = make_context(args)
     corners = torch.tensor([[-1.0, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]])
     plate = meshes.Mesh(corners, torch.tensor([[0, 1, 2], [0, 2, 3]], dtype=torch.int32)).to(glctx.device)
-    scene = plate, meshes.sphere(4).to(glctx.device), camera.orbit(torch.tensor([[0.3, 0.2, 3.2]])).to(glctx.device)
+    mvp = camera.perspective() @ camera.look_at(torch.tensor([[0.3, 0.2, 3.2]]))
+    scene = plate, meshes.icosphere(4).to(glctx.device), mvp.to(glctx.device)
     with torch.no_grad():
         target = draw(glctx, scene, torch.tensor(TRUE_DEPTH, device=glctx.device), args.resolution, by_edge_gradients)
     depths = [torch.tensor(START, device=glctx.device)]

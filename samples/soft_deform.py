@@ -11,10 +11,10 @@ them, at 256 x 256), after a minute or two. comparison.png shows start, fit and 
 
 from pathlib import Path
 
-import meshes
 import options
 import pictures
 import torch
+from bear import bear
 
 import glraster
 from glraster import camera, mesh
@@ -73,7 +73,7 @@ def main() -> None:
     args = parser.parse_args()
     glctx = options.make_context(args)
     device = glctx.device
-    target = (mesh.load(args.mesh, normalize=True) if args.mesh else mesh.Mesh(*meshes.bear(48))).to(device)
+    target = (mesh.load(args.mesh, normalize=True) if args.mesh else bear(48)).to(device)
     sides, heights = torch.meshgrid(torch.arange(0.0, 360, 15), torch.arange(-60.0, 61, 30), indexing="ij")
     matrices = (PROJECTION @ camera.orbit(sides.flatten(), heights.flatten(), DISTANCE)).to(device)
     unseen = (PROJECTION @ camera.look_at(DISTANCE * camera.directions(16))).to(device)

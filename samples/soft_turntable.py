@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import imageio.v3 as imageio
-import meshes
 import options
 import pictures
 import torch
+from bear import bear
 
 from glraster import camera, mesh
 from glraster.soft import soft_rasterize
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--resolution", type=options.positive, default=192)
     args = parser.parse_args()
     device = options.make_context(args).device
-    shape = mesh.load(args.mesh, normalize=True) if args.mesh else mesh.Mesh(*meshes.bear(40))
+    shape = mesh.load(args.mesh, normalize=True) if args.mesh else bear(40)
     shape = shape.to(device)
     colors, size = shape.vertex_normals() * 0.45 + 0.5, (args.resolution, args.resolution)
     frames = []
