@@ -1,9 +1,9 @@
 // Software visibility: which triangle each pixel sees.
 // On a GPU
 //   rasterize_vertices   rounds every vertex to the grid
-//   rasterize_triangles  walks the small triangles, appends the large ones to a list, and leaves what it cannot decide
-//                        about (to be clipped, at the near or far plane, edge-on to rounding) to
-//   rasterize_left       which appends them to the same list, piece by piece
+//   rasterize_triangles  walks the small triangles, and leaves the others, and those it cannot decide about (to be
+//                        clipped, at the near or far plane, edge-on to rounding), to
+//   rasterize_left       which sets them up and appends them, piece by piece, to a list
 //   rasterize_tiles      walks the tiles of the pieces in the list, one work item per (piece, tile)
 // A covered pixel takes the minimum of 64-bit keys (depth, triangle id), so the result does not depend on the order.
 // On the host one entry, rasterize_cells, which draws cell after cell of the images in a processor's cache: see
@@ -85,22 +85,20 @@ GLR_KERNEL rasterize_vertices(const RasterizeParams<T>& p) {
 }
 GLR_EXPORT(rasterize_vertices, RasterizeParams)
 
-enum class Found { kUnseen, kSimple, kLeft };
+enum class Found { kUnseen, kSmall, kLeft };
 
-// A triangle on the grid, with fixed-point depths, that faces one way for certain.
-struct SimpleTriangle {
-  int32_t x[3], y[3];
+// A small triangle on the grid, with fixed-point depths, that faces one way for certain.
+struct SmallTriangle {
   int32_t x0, y0, x1, y1;  // its box
-  bool is_short;           // of less than kSmallExtent grid steps
+  PieceEdges<int32_t> edges;
   FixedDepth depth;
 };
 
-// As `prepare`, for the triangles that need neither clipping nor a second look.
+// As `prepare`, for small triangles that need neither clipping nor a second look: others are left.
 template <class T>
-GLR_FUNC Found find_simple(const RasterizeParams<T>& p, const ItemTarget& target, SimpleTriangle* out) {
+GLR_FUNC Found find_small(const RasterizeParams<T>& p, const ItemTarget& target, SmallTriangle* out) {
   VertexIndices v;
   if (!load_triangle(p.tri, p.num_triangles, p.V, target.triangle, &v)) return Found::kUnseen;
-  const T* pos = p.pos + target.image * p.pos_stride;
   const SnappedVertex* snapped = reinterpret_cast<const SnappedVertex*>(p.snapped) + target.image * (p.pos_stride / 4);
   const SnappedVertex a = snapped[v.v0], b = snapped[v.v1], c = snapped[v.v2];
   const int32_t left = min(a.x, min(b.x, c.x)), right = max(a.x, max(b.x, c.x));
@@ -109,39 +107,31 @@ GLR_FUNC Found find_simple(const RasterizeParams<T>& p, const ItemTarget& target
   out->x0 = max(first_pixel(left), 0), out->x1 = min(pixel_past(right), int32_t(p.W));
   out->y0 = max(first_pixel(low), 0), out->y1 = min(pixel_past(high), int32_t(p.H));
   if (out->x0 >= out->x1 || out->y0 >= out->y1) return Found::kUnseen;
-  const Corners corners = load_corners(pos, v);
+  if (right - left >= kSmallExtent || high - low >= kSmallExtent) return Found::kLeft;
+  if ((out->x1 - out->x0) * (out->y1 - out->y0) > kSmallBox) return Found::kLeft;
+  const int32_t area = grid_area(a.x, a.y, b.x, b.y, c.x, c.y);
+  if (area == 0) return Found::kUnseen;
+  const SnappedVertex second = area < 0 ? c : b, third = area < 0 ? b : c;
+  out->edges = piece_edges(a.x, a.y, second.x, second.y, third.x, third.y, out->x0, out->y0);
+  const Corners corners = load_corners(p.pos + target.image * p.pos_stride, v);
   const double *x = corners.x, *y = corners.y, *z = corners.z, *w = corners.w;
   if (z[0] > w[0] && z[1] > w[1] && z[2] > w[2]) return Found::kUnseen;
   if (z[0] < -w[0] && z[1] < -w[1] && z[2] < -w[2]) return Found::kUnseen;
   const DepthLimits limits = {min(a.depth, min(b.depth, c.depth)), max(a.depth, max(b.depth, c.depth))};
-  const DepthPlane plane = depth_plane(x, y, z, w, grid_of(p));
   const Determinant det = determinant<T>(x, y, w);
   if (!det.is_certain()) return Found::kLeft;
   if (det.value * double(p.cull) > 0) return Found::kUnseen;
+  const DepthPlane plane = depth_plane(x, y, z, w, grid_of(p));
   const double first = first_depth(plane, out->x0, out->y0);
   if (!fits_fixed(plane, limits, first, out->x1 - out->x0, out->y1 - out->y0)) return Found::kLeft;
   out->depth = fixed_depth(plane, limits, first);
-  out->is_short = right - left < kSmallExtent && high - low < kSmallExtent;
-  out->x[0] = a.x, out->x[1] = b.x, out->x[2] = c.x, out->y[0] = a.y, out->y[1] = b.y, out->y[2] = c.y;
-  return Found::kSimple;
+  return Found::kSmall;
 }
 
-// The sides of a triangle at the first pixel of its box; false if it has no area on the grid.
-template <class Int>
-GLR_FUNC bool sides_of(const SimpleTriangle& t, PieceEdges<Int>* out) {
-  const Int x0 = t.x[0], y0 = t.y[0], x1 = t.x[1], y1 = t.y[1], x2 = t.x[2], y2 = t.y[2];
-  const Int area = grid_area(x0, y0, x1, y1, x2, y2);
-  const bool clockwise = area < 0;
-  *out = piece_edges(x0, y0, clockwise ? x2 : x1, clockwise ? y2 : y1, clockwise ? x1 : x2, clockwise ? y1 : y2,
-                     Int(t.x0), Int(t.y0));
-  return area != 0;
-}
-
-// One after the other, in 32 bits; depths are stepped by addition.
+// One pixel after the other, in integers that are stepped by addition.
 template <class T>
-GLR_FUNC void walk_small(const RasterizeParams<T>& p, const ItemTarget& target, const SimpleTriangle& t) {
-  PieceEdges<int32_t> e = {{0, 0, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 0}};
-  if (!sides_of(t, &e)) return;
+GLR_FUNC void walk_small(const RasterizeParams<T>& p, const ItemTarget& target, const SmallTriangle& t) {
+  PieceEdges<int32_t> e = t.edges;
   const int32_t width = t.x1 - t.x0;
   int64_t row = (target.image * p.H + t.y0) * p.W + t.x0;
   uint64_t row_depth = t.depth.first;
@@ -156,6 +146,20 @@ GLR_FUNC void walk_small(const RasterizeParams<T>& p, const ItemTarget& target, 
     row += p.W, row_depth += t.depth.step_y;
   }
 }
+
+template <class T>
+GLR_KERNEL rasterize_triangles(const RasterizeParams<T>& p) {
+  GLR_FOR_EACH(item, p.num_items) {
+    const ItemTarget target = item_target(p, item);
+    SmallTriangle t = {};
+    const Found found = find_small(p, target, &t);
+    if (found == Found::kSmall) walk_small(p, target, t);
+    if (found != Found::kLeft) continue;
+    const int64_t index = int64_t(atomic_add_u64(p.counters, 1));
+    if (index < p.most_left) p.left[index] = item;
+  }
+}
+GLR_EXPORT(rasterize_triangles, RasterizeParams)
 
 // Columns x0 to x1 and rows y0 to y1 of a record's box.
 template <class T>
@@ -199,37 +203,13 @@ GLR_FUNC void append(const RasterizeParams<T>& p, TileRecord r) {
 }
 
 template <class T>
-GLR_KERNEL rasterize_triangles(const RasterizeParams<T>& p) {
-  GLR_FOR_EACH(item, p.num_items) {
-    const ItemTarget target = item_target(p, item);
-    SimpleTriangle t = {};
-    const Found found = find_simple(p, target, &t);
-    if (found == Found::kLeft) {
-      const int64_t index = int64_t(atomic_add_u64(p.counters, 1));
-      if (index < p.most_left) p.left[index] = item;
-    }
-    if (found != Found::kSimple) continue;
-    if (t.is_short && (t.x1 - t.x0) * (t.y1 - t.y0) <= kSmallBox) {
-      walk_small(p, target, t);
-      continue;
-    }
-    PieceEdges<int64_t> e = {{0, 0, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 0}};
-    if (!sides_of(t, &e)) continue;
-    TileRecord r = record_of(e, {t.x0, t.y0, t.x1, t.y1}, target.image * p.H * p.W, p.W, target.triangle);
-    r.is_fixed = true, r.depth.fixed = t.depth;
-    append(p, r);
-  }
-}
-GLR_EXPORT(rasterize_triangles, RasterizeParams)
-
-template <class T>
 GLR_KERNEL rasterize_left(const RasterizeParams<T>& p) {
   const int64_t count = int64_t(p.counters[0]);
   const bool complete = count <= p.most_left;  // else all items are gone through again
   GLR_FOR_EACH(i, complete ? count : p.num_items) {
     const ItemTarget target = item_target(p, complete ? p.left[i] : i);
-    SimpleTriangle simple = {};
-    if (!complete && find_simple(p, target, &simple) != Found::kLeft) continue;
+    SmallTriangle small = {};
+    if (!complete && find_small(p, target, &small) != Found::kLeft) continue;
     VertexIndices v;
     ScreenPolygon s;
     if (!load_triangle(p.tri, p.num_triangles, p.V, target.triangle, &v)) continue;

@@ -75,12 +75,12 @@ def test_rasterizer_on_gpus(nvdisasm, tmp_path, architecture):
     triangles, tiles = (listings[f"rasterize_{name}_f32"] for name in ("triangles", "tiles"))
     assert machine_code.double_rate(machine_code.instructions_of(triangles)) <= 160
     assert "MUFU.RCP64H" not in machine_code.instructions_of(tiles)
-    for name, registers in (("triangles", 112), ("tiles", 64)):
+    for name, registers in (("triangles", 96), ("tiles", 64)):
         assert uses[f"rasterize_{name}_f32"].stack == 0 and uses[f"rasterize_{name}_f32"].registers <= registers
     for listing in (triangles, tiles):
         over_pixels = [loop for loop in machine_code.loops(listing) if loop.count("RED|ATOM")]
         integers = [loop for loop in over_pixels if not machine_code.double_rate(loop.instructions)]
-        assert len(integers) >= 2 and (len(integers) == len(over_pixels) or listing is tiles)
+        assert integers and (len(integers) == len(over_pixels) or listing is tiles)
         for loop in integers:
             assert len(loop.instructions) <= 40 * loop.count("RED|ATOM")
 

@@ -71,6 +71,7 @@ template <class Int>
 struct EdgeFunction {
   Int value, step_x, step_y;  // at the walk's first sample, and per pixel
 
+  EdgeFunction() = default;
   GLR_MEMBER EdgeFunction(Int ax, Int ay, Int bx, Int by, Int sample_x, Int sample_y) {
     const Int dx = bx - ax, dy = by - ay;
     // The top-left rule of graphics hardware, which takes row 0 of a framebuffer object for its top: samples exactly
