@@ -59,6 +59,7 @@ bench: setup
 	$(RUN) benchmarks/texture.py
 	$(RUN) benchmarks/texture3d.py
 	$(RUN) benchmarks/stochastic.py
+	$(RUN) benchmarks/stochastic_fits.py
 	$(RUN) benchmarks/viewer.py
 
 # The pictures of docs/viewer.md, from the tests that look at them.
