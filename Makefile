@@ -58,6 +58,7 @@ bench: setup
 	$(RUN) benchmarks/cpu.py
 	$(RUN) benchmarks/rasterize.py
 	$(RUN) benchmarks/stochastic.py
+	$(RUN) benchmarks/stochastic_fits.py
 	$(RUN) benchmarks/viewer.py
 
 # The pictures of docs/viewer.md, from the tests that look at them.

@@ -5,8 +5,9 @@
 The texture of a quad, or of a globe, is perturbed by random signs; each pixel's difference in loss is credited to the
 texel that it shows. From grey, a few pictures of each step are all that it sees.
 
-Expected: 30 dB of PSNR over the texels seen within 100 steps (quad, 3.1 million numbers), and a picture that shows the
-truth above the result.
+Expected: 30 dB of PSNR over the texels seen after 50 steps (quad, 3.1 million numbers), and a picture that shows the
+truth above the result. With --object globe --size 256 --resolution 512 --pictures 32 --views 4 --max-iter 300: 30 dB
+after 170 steps.
 """
 
 import math
