@@ -117,6 +117,17 @@ def test_cameras_of_files(box, tmp_path):
     assert depth.shape == (60, 80) and depth[30, 40] == 3500
 
 
+def test_cameras_are_told_to_others(box, tmp_path):
+    around = ["--views", 3, "--around", "sphere", "--resolution", "40x24", "--outputs", "depth"]
+    assert render(box, "--out", tmp_path / "first", *around) == 0
+    told = tmp_path / "first" / "box" / "transforms.json"
+    assert json.loads(told.read_text())["frames"][1]["file_path"] == "depth/001.png"
+    assert render(box, "--out", tmp_path / "second", "--cameras", told, "--outputs", "depth") == 0
+    for view in ("000", "001", "002"):
+        first, second = (pixels(tmp_path / which / "box" / "depth" / f"{view}.png") for which in ("first", "second"))
+        assert first.any() and abs(first.astype(int) - second).max() <= 1
+
+
 def test_films(box, tmp_path, imageio_ffmpeg):
     few = ["--views", 5, "--resolution", "33x20", "--format", "mp4", "--outputs", "color,mask"]
     assert render(box, "--out", tmp_path, *few, "--fps", 10) == 0
@@ -150,6 +161,15 @@ def test_files_are_whole_or_absent(box, tmp_path, monkeypatch, capsys):
     assert render(box, *openexr_files) == 1
     assert f"error: {box}: No space left on device" in capsys.readouterr().err
     assert list((tmp_path / "box" / "color").iterdir()) == []
+
+
+def test_interruption(box, tmp_path, monkeypatch, capsys):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "load", interrupt)
+    assert render(box, "--out", tmp_path) == 130
+    assert "interrupted: the same command goes on from here" in capsys.readouterr().err
 
 
 def test_a_bad_mesh_is_reported_and_the_rest_goes_on(box, tmp_path, capsys):
@@ -206,6 +226,7 @@ def test_names_of_meshes():
         (["--device", "abacus"], "not a device"),
         (["--outputs", "ids", "--format", "mp4"], "error: --format mp4 cannot hold ids"),
         (["--texture", "absent.png"], "error: there is no picture 'absent.png'"),
+        (["--texture", "box.ply"], "error: .*box.ply"),
         (["--environment", "absent.exr"], "error: there is no environment 'absent.exr'"),
         (["--environment", "absent.exr", "--light", "0,1,0"], "exclude each other"),
         (["--cameras", "absent.json"], "error: .*absent.json"),
