@@ -11,10 +11,10 @@ from .picture import OUTPUTS
 
 __all__ = ["add_arguments", "check"]
 
-_EPILOG = """Images go to OUT/MESH/OUTPUT/VIEW.png (or .exr), films to OUT/MESH/OUTPUT.mp4; OUT/MESH/transforms.json says
-where cameras around a mesh were. Files that are there already are left as they are: the same command again goes on where
-it was interrupted. The exit code is 1 if a mesh could not be rendered, which is then reported while the others go on, and
-2 if the command line makes no sense."""
+_EPILOG = """Images go to OUT/MESH/OUTPUT/VIEW.png (or .exr), films to OUT/MESH/OUTPUT.mp4; OUT/MESH/transforms.json
+says where cameras around a mesh were. Files that are there already are left as they are: the same command again goes
+on where it was interrupted. The exit code is 1 if a mesh could not be rendered, which is then reported while
+the others go on, and 2 if the command line makes no sense."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
