@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -87,25 +88,33 @@ def _read(path: str) -> np.ndarray:
     """float32 [H, W, 3], linear, the top row first."""
     if not Path(path).is_file():
         raise ValueError(f"there is no environment {path!r}")
-    kind = Path(path).suffix.lower()
+    name, reader = _READERS.get(Path(path).suffix.lower(), ("PIL.Image", _read_picture))
+    package = needed(name)
     try:
-        if kind == ".exr":
-            with needed("OpenEXR").File(path) as file:
-                channels = file.channels()
-                pixels = (channels.get("RGB") or channels["RGBA"]).pixels[..., :3]
-        elif kind == ".hdr":
-            bgr = needed("cv2").imread(path, -1)  # as it is
-            if bgr is None:
-                raise ValueError("no picture")
-            pixels = bgr[..., ::-1]
-        else:
-            with needed("PIL.Image").open(path) as picture:
-                return to_linear(torch.from_numpy(np.array(picture.convert("RGB"))).float() / 255).numpy()
-    except RuntimeError:
-        raise
-    except Exception as error:  # every library has its own
+        pixels = np.ascontiguousarray(reader(package, path), dtype=np.float32)
+    except Exception as error:  # every package has its own
         raise ValueError(f"{path} cannot be read as an environment: {error}") from error
-    pixels = np.ascontiguousarray(pixels, dtype=np.float32)
     if not np.isfinite(pixels).all():
-        raise ValueError(f"{path} holds numbers that are not finite")
+        raise ValueError(f"{path} cannot be an environment: it holds numbers that are not finite")
     return pixels
+
+
+def _read_exr(openexr: Any, path: str) -> np.ndarray:
+    with openexr.File(path) as file:
+        channels = file.channels()
+        return (channels.get("RGB") or channels["RGBA"]).pixels[..., :3]
+
+
+def _read_hdr(cv2: Any, path: str) -> np.ndarray:
+    blue_green_red = cv2.imread(path, cv2.IMREAD_UNCHANGED)
+    if blue_green_red is None:
+        raise ValueError("it is no picture")
+    return blue_green_red[..., ::-1]
+
+
+def _read_picture(pillow: Any, path: str) -> np.ndarray:
+    with pillow.open(path) as picture:
+        return to_linear(torch.from_numpy(np.array(picture.convert("RGB"))).float() / 255).numpy()
+
+
+_READERS = {".exr": ("OpenEXR", _read_exr), ".hdr": ("cv2", _read_hdr)}
