@@ -58,7 +58,7 @@ def test_lambert_and_phong_by_hand():
     assert shading.phong(normal, normal, -light, 3).item() == 0
     view = torch.tensor([0.1, 0.2, 0.9], dtype=F64, requires_grad=True)
     inputs = normal.double().requires_grad_(), view, light.double().requires_grad_()
-    assert torch.autograd.gradcheck(lambda n, v, l: shading.phong(n, v, l, 4.5), inputs)
+    assert torch.autograd.gradcheck(lambda *vectors: shading.phong(*vectors, 4.5), inputs)
 
 
 def test_cubes():
@@ -167,7 +167,7 @@ def test_light_from_everywhere_is_the_integral(sphere, light, metallic, roughnes
         inputs = [image(tensor) for tensor in (normal, view, *material)]
         found = light.shade(*inputs, multiple_scattering=False)[0, 0].double()
         error = (found / expected - 1).abs()
-        assert error.mean() < 0.04 and error.max() < (0.1 if metallic else 0.04)
+        assert error.mean() < 0.04 and error.max() < (0.12 if metallic else 0.04)
 
 
 def test_gradients_reach_everything():
