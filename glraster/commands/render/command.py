@@ -77,7 +77,7 @@ def _reason(error: Exception, mesh: str) -> str:
 def _lighting(options: argparse.Namespace) -> Lighting:
     if options.environment is not None:
         return Lighting.environment(options.environment, options.up)
-    return Lighting.studio(options.up, options.light)
+    return Lighting.studio(options.light, options.up)
 
 
 def _sum_up(works: Sequence[Work], failed: int) -> None:
