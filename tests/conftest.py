@@ -236,6 +236,12 @@ def ray() -> None:
 
 
 @pytest.fixture
+def cv2():
+    """The package OpenCV."""
+    return pytest.importorskip("cv2")
+
+
+@pytest.fixture
 def openexr():
     """The package OpenEXR."""
     return pytest.importorskip("OpenEXR")

@@ -15,7 +15,7 @@ from PIL import Image
 from glraster import camera
 from glraster.cli import main
 from glraster.commands.render import command, files, options, plan
-from glraster.commands.render.lighting import Lighting, harmonics
+from glraster.commands.render.lighting import Lighting
 
 DISTANCE = math.sqrt(0.75) * 1.05 / math.sin(math.radians(20))  # of the cameras from the middle of a box
 
@@ -117,6 +117,17 @@ def test_cameras_of_files(box, tmp_path):
     assert depth.shape == (60, 80) and depth[30, 40] == 3500
 
 
+def test_cameras_are_told_to_others(box, tmp_path):
+    around = ["--views", 3, "--around", "sphere", "--resolution", "40x24", "--outputs", "depth"]
+    assert render(box, "--out", tmp_path / "first", *around) == 0
+    told = tmp_path / "first" / "box" / "transforms.json"
+    assert json.loads(told.read_text())["frames"][1]["file_path"] == "depth/001.png"
+    assert render(box, "--out", tmp_path / "second", "--cameras", told, "--outputs", "depth") == 0
+    for view in ("000", "001", "002"):
+        first, second = (pixels(tmp_path / which / "box" / "depth" / f"{view}.png") for which in ("first", "second"))
+        assert first.any() and abs(first.astype(int) - second).max() <= 1
+
+
 def test_films(box, tmp_path, imageio_ffmpeg):
     few = ["--views", 5, "--resolution", "33x20", "--format", "mp4", "--outputs", "color,mask"]
     assert render(box, "--out", tmp_path, *few, "--fps", 10) == 0
@@ -150,6 +161,15 @@ def test_files_are_whole_or_absent(box, tmp_path, monkeypatch, capsys):
     assert render(box, *openexr_files) == 1
     assert f"error: {box}: No space left on device" in capsys.readouterr().err
     assert list((tmp_path / "box" / "color").iterdir()) == []
+
+
+def test_interruption(box, tmp_path, monkeypatch, capsys):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "load", interrupt)
+    assert render(box, "--out", tmp_path) == 130
+    assert "interrupted: the same command goes on from here" in capsys.readouterr().err
 
 
 def test_a_bad_mesh_is_reported_and_the_rest_goes_on(box, tmp_path, capsys):
@@ -206,6 +226,7 @@ def test_names_of_meshes():
         (["--device", "abacus"], "not a device"),
         (["--outputs", "ids", "--format", "mp4"], "error: --format mp4 cannot hold ids"),
         (["--texture", "absent.png"], "error: there is no picture 'absent.png'"),
+        (["--texture", "box.ply"], "error: .*box.ply"),
         (["--environment", "absent.exr"], "error: there is no environment 'absent.exr'"),
         (["--environment", "absent.exr", "--light", "0,1,0"], "exclude each other"),
         (["--cameras", "absent.json"], "error: .*absent.json"),
@@ -243,28 +264,27 @@ def test_up_is_where_one_says(box, tmp_path):
         assert normal.tolist() == [255 if axis == up else 128 for axis in "xyz"]
 
 
-def test_irradiance_of_an_environment(tmp_path):
-    """What normals receive of a sky that has no more than the second degree, beside sums over the sphere."""
-    coefficients = torch.rand(9, 3, generator=torch.Generator().manual_seed(0)).double()
-    coefficients[0] += 3  # nowhere dark
-    lighting = Lighting(coefficients, torch.zeros(0, 3))
-    sphere = camera.directions(4000).double()
-    normals = camera.directions(7).double()
-    radiance = harmonics(sphere) @ coefficients
-    cosines = (normals @ sphere.T).clamp(min=0)
-    expected = cosines @ radiance * 4 / len(sphere)
-    assert (expected > 0).all()
-    torch.testing.assert_close(lighting.irradiance(normals), expected, rtol=0, atol=2e-3)
+@pytest.mark.parametrize("up", ["x", "y", "z"])
+def test_light_comes_from_above(up):
+    sky = Lighting.studio([], up)
+    lamp = Lighting.studio([(0.0, 0.0, -2.0)], up)
+    axes = torch.eye(3)
+    above, below = sky.irradiance(axes["xyz".index(up)]), sky.irradiance(-axes["xyz".index(up)])
+    assert (above > 1.5 * below).all() and (below > 0).all()
+    added = lamp.irradiance(-axes[2]) - Lighting(lamp._coefficients, torch.zeros(0, 3), up).irradiance(-axes[2])
+    torch.testing.assert_close(added, torch.full((3,), 0.5))
 
 
-def test_panoramas_have_their_middle_along_minus_z(tmp_path):
+def test_panoramas_have_their_middle_along_z(tmp_path):
     panorama = np.zeros((64, 128, 3), np.uint8)
     panorama[20:44, 56:72] = 255  # around the middle
     panorama[:8, :, 0] = 255  # red above
     Image.fromarray(panorama).save(tmp_path / "panorama.png")
     lighting = Lighting.environment(str(tmp_path / "panorama.png"), "y")
-    ahead, behind, above = lighting.irradiance(torch.tensor([[0.0, 0, -1], [0, 0, 1], [0, 1, 0]]))
+    ahead, behind, above = lighting.irradiance(torch.tensor([[0.0, 0, 1], [0, 0, -1], [0, 1, 0]]))
     assert ahead[1] > 5 * behind[1] and above[0] > 2 * above[1]
+    turned = Lighting.environment(str(tmp_path / "panorama.png"), "z")
+    torch.testing.assert_close(turned.irradiance(torch.tensor([0.0, 0, 1])), above)
 
 
 def test_panoramas_of_high_range(tmp_path, openexr):
@@ -272,7 +292,18 @@ def test_panoramas_of_high_range(tmp_path, openexr):
         file.write(str(tmp_path / "even.exr"))
     lighting = Lighting.environment(str(tmp_path / "even.exr"), "y")
     received = lighting.irradiance(camera.directions(5))
-    torch.testing.assert_close(received, torch.full((5, 3), 3.0), rtol=0.01, atol=0)
-    (tmp_path / "rubbish.exr").write_bytes(b"rubbish")
-    with pytest.raises((ValueError, RuntimeError), match="rubbish.exr|cannot"):
-        Lighting.environment(str(tmp_path / "rubbish.exr"), "y")
+    torch.testing.assert_close(received, torch.full((5, 3), 3.0), rtol=1e-3, atol=0)
+    for name in ("rubbish.exr", "rubbish.png"):
+        (tmp_path / name).write_bytes(b"rubbish")
+        with pytest.raises(ValueError, match=f"{name} cannot be read as an environment"):
+            Lighting.environment(str(tmp_path / name), "y")
+
+
+def test_panoramas_in_the_format_of_radiance(tmp_path, cv2):
+    blue_green_red = np.full((16, 32, 3), [0.5, 1.0, 4.0], np.float32)
+    cv2.imwrite(str(tmp_path / "even.hdr"), blue_green_red)
+    received = Lighting.environment(str(tmp_path / "even.hdr"), "y").irradiance(camera.directions(3))
+    torch.testing.assert_close(received, torch.tensor([[4.0, 1.0, 0.5]]).expand(3, 3), rtol=0.01, atol=0)
+    (tmp_path / "rubbish.hdr").write_bytes(b"rubbish")
+    with pytest.raises(ValueError, match="rubbish.hdr cannot be read as an environment"):
+        Lighting.environment(str(tmp_path / "rubbish.hdr"), "y")

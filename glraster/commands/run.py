@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
         return 2
     alias(force=True)
     sys.argv = [program, *options.arguments]
-    if not sys.flags.safe_path:
+    if not getattr(sys.flags, "safe_path", False):  # from Python 3.11 on
         sys.path[0] = os.getcwd() if options.module else os.path.dirname(os.path.abspath(program))
     with on_cpu() if options.cpu else contextlib.nullcontext():
         try:
@@ -59,4 +59,4 @@ def _report(error: Exception) -> int:
 
 
 def _calls_programs(file: str) -> bool:
-    return file == __file__ or "runpy" in file
+    return file in (__file__, runpy.__file__, "<frozen runpy>")

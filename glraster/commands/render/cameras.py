@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import json
 import math
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from ... import camera
 from ...camera import View
 
-__all__ = ["Sphere", "bounding_sphere", "make_views"]
+__all__ = ["Sphere", "bounding_sphere", "make_views", "transforms"]
 
 _MARGIN = 1.05  # by which what a camera sees is larger than the mesh
 _NEAREST = 1e-3  # of the depth range's far end, where a camera is inside of the mesh
@@ -93,3 +94,18 @@ def _with_depths(view: View, mesh: Sphere) -> View:
     projection = view.projection.clone()
     projection[2] = camera.perspective(90.0, 1.0, near, far)[2]
     return dataclasses.replace(view, projection=projection)
+
+
+def transforms(options: argparse.Namespace, views: list[View]) -> str:
+    """The text of a transforms.json, from which others take these cameras around a mesh, and their pictures."""
+    height, width = views[0].resolution
+    output = "color" if "color" in options.outputs else options.outputs[0]
+    focal = views[0].projection[1, 1].item() * height / 2
+    frames = [
+        {
+            "file_path": f"{output}/{view.name}.{options.format}",
+            "transform_matrix": torch.linalg.inv(view.view).tolist(),
+        }
+        for view in views
+    ]
+    return json.dumps({"w": width, "h": height, "fl_x": focal, "fl_y": focal, "frames": frames}, indent=1)

@@ -16,8 +16,8 @@ import glraster
 from ...camera import View
 from ...mesh import load
 from ...viewer.progress import new_bar
-from .cameras import bounding_sphere, make_views
-from .files import Film, Look, needed, to_pixels, write
+from .cameras import bounding_sphere, make_views, transforms
+from .files import Film, Look, needed, to_pixels, whole, write
 from .lighting import Lighting
 from .options import add_arguments, check
 from .picture import Painter
@@ -25,6 +25,7 @@ from .plan import Work, plan
 
 __all__ = ["add_arguments", "run"]
 
+_INTERRUPTED = 130  # the exit code of what SIGINT ends
 _BATCH = 1 << 19  # samples that a job draws at a time
 
 
@@ -34,30 +35,49 @@ def run(options: argparse.Namespace) -> int:
         check(options)
         works = plan(options, make_views(options))
         lighting = _lighting(options)
+        texture = _read_texture(options.texture) if options.texture is not None else None
         backend = {"gl": "opengl"}.get(options.context, options.context)
         glctx = glraster.context(options.device, backend)
     except (OSError, RuntimeError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    failed, bar, threads = 0, _Bar(sum(work.steps for work in works)), torch.get_num_threads()
-    torch.set_num_threads(max(1, threads // options.jobs))  # of each job
-    with glctx, bar, ThreadPoolExecutor(options.jobs) as pool:
+    failed, bar = 0, _Bar(sum(work.steps for work in works))
+    with glctx, bar, _threads_of_jobs(options.jobs), ThreadPoolExecutor(options.jobs) as pool:
         for work in works:
             if work.steps:
                 try:
-                    _render(work, _Job(options, glctx, lighting, pool, bar))
-                except (OSError, RuntimeError, ValueError) as error:
+                    _render(work, _Job(options, glctx, lighting, texture, pool, bar))
+                except KeyboardInterrupt:
+                    bar.say("interrupted: the same command goes on from here")
+                    return _INTERRUPTED
+                except Exception as error:  # of whatever kind: the others go on
                     failed += 1
-                    bar.say(f"error: {work.mesh}: {str(error).removeprefix(f'{work.mesh} ')}")
-    torch.set_num_threads(threads)
+                    bar.say(f"error: {work.mesh}: {_reason(error, work.mesh)}")
     _sum_up(works, failed)
     return 1 if failed else 0
+
+
+@contextlib.contextmanager
+def _threads_of_jobs(jobs: int) -> Iterator[None]:
+    """Within this block each job has its share of the threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads // jobs))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _reason(error: Exception, mesh: str) -> str:
+    """What went wrong, in one line that does not begin with the mesh."""
+    text = " ".join(str(error).split()).removeprefix(f"{mesh} ")
+    return text if isinstance(error, OSError | RuntimeError | ValueError) else f"{type(error).__name__}: {text}"
 
 
 def _lighting(options: argparse.Namespace) -> Lighting:
     if options.environment is not None:
         return Lighting.environment(options.environment, options.up)
-    return Lighting.studio(options.up, options.light)
+    return Lighting.studio(options.light, options.up)
 
 
 def _sum_up(works: Sequence[Work], failed: int) -> None:
@@ -73,6 +93,7 @@ class _Job(NamedTuple):
     options: argparse.Namespace
     glctx: glraster.RasterizeContext
     lighting: Lighting
+    texture: torch.Tensor | None
     pool: ThreadPoolExecutor
     bar: "_Bar"
 
@@ -81,9 +102,12 @@ def _render(work: Work, job: _Job) -> None:
     """Renders what is to do of one mesh, several batches of views at a time; frames of films in their order."""
     options = job.options
     mesh = load(work.mesh, normalize=options.normalize)
-    if options.texture is not None:
-        mesh = mesh.replace(textures=(_read_texture(options.texture),), material=None)
+    if job.texture is not None:
+        mesh = mesh.replace(textures=(job.texture,), material=None)
     views = make_views(options, bounding_sphere(mesh.pos, mesh.tri))
+    if options.cameras is None and options.format != "mp4":
+        with whole(Path(options.out, work.name, "transforms.json")) as partial:
+            partial.write_text(transforms(options, views))
     painter = Painter(job.glctx, mesh, job.lighting, options.flat, options.ssaa)
     look = Look(options.background, options.depth_scale)
     with contextlib.ExitStack() as stack:

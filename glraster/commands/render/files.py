@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["FORMATS", "Film", "Look", "needed", "to_linear", "to_pixels", "write"]
+__all__ = ["FORMATS", "Film", "Look", "needed", "to_linear", "to_pixels", "whole", "write"]
 
 FORMATS = ("png", "exr", "mp4")
 _MOST = 65535  # what a pixel of 16 bits holds
@@ -115,7 +115,7 @@ def write(path: Path, output: str, pixels: np.ndarray) -> None:
     Raises:
         OSError: the disk is full, or may not be written.
     """
-    with _whole(path) as partial:
+    with whole(path) as partial:
         if path.suffix == ".exr":
             _write_exr(partial, output, pixels)
         else:
@@ -141,7 +141,7 @@ def _write_exr(path: Path, output: str, pixels: np.ndarray) -> None:
 
 
 @contextlib.contextmanager
-def _whole(path: Path) -> Iterator[Path]:
+def whole(path: Path) -> Iterator[Path]:
     """A name to write to, which becomes `path` when all is written, and is removed when something fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
@@ -163,7 +163,7 @@ class Film:
 
     def __init__(self, path: Path, size: tuple[int, int], fps: float):
         self._stack = contextlib.ExitStack()
-        partial = self._stack.enter_context(_whole(path))
+        partial = self._stack.enter_context(whole(path))
         ffmpeg = needed("imageio_ffmpeg")
         options = {"codec": "libx264", "quality": None, "macro_block_size": 1, "ffmpeg_log_level": "error"}
         output = ["-preset", "veryfast", "-crf", "18", "-movflags", "+faststart"]

@@ -11,9 +11,10 @@ from .picture import OUTPUTS
 
 __all__ = ["add_arguments", "check"]
 
-_EPILOG = """Images go to OUT/MESH/OUTPUT/VIEW.png (or .exr), films to OUT/MESH/OUTPUT.mp4. Files that are there already
-are left as they are: the same command again goes on where it was interrupted. The exit code is 1 if a mesh could not be
-rendered, which is then reported while the others go on, and 2 if the command line makes no sense."""
+_EPILOG = """Images go to OUT/MESH/OUTPUT/VIEW.png (or .exr), films to OUT/MESH/OUTPUT.mp4; OUT/MESH/transforms.json
+says where cameras around a mesh were. Files that are there already are left as they are: the same command again goes
+on where it was interrupted. The exit code is 1 if a mesh could not be rendered, which is then reported while
+the others go on, and 2 if the command line makes no sense."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shard = "the i-th of n parts of the work, i from 0: for job arrays, each of which has all other options alike"
     work.add_argument("--shard", type=_shard, default=(0, 1), metavar="I/N", help=shard)
     jobs = os.cpu_count() or 1
-    work.add_argument("--jobs", type=_count, default=jobs, help=f"files written at a time (default: {jobs})")
+    work.add_argument("--jobs", type=_count, default=jobs, help=f"images drawn and written at a time (default: {jobs})")
     work.add_argument("--device", type=_device, help="cpu, cuda or cuda:N (default: cuda where there is one)")
     contexts = ["auto", "gl", "software"]
     context = "rasterizer (default: software; auto: gl where there is OpenGL)"

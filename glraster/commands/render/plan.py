@@ -16,6 +16,7 @@ class Work:
     """What is to be made of a mesh."""
 
     mesh: str
+    name: str  # of its folder
     files: dict[int, dict[str, Path]]  # by number of the view: the file of each output
     films: dict[str, Path]  # by output; of all views
 
@@ -47,7 +48,7 @@ def plan(options: argparse.Namespace, views: Sequence[View]) -> list[Work]:
         for mesh in mine:
             films = {output: Path(options.out, names[mesh], f"{output}.mp4") for output in options.outputs}
             films = {output: path for output, path in films.items() if options.overwrite or not path.exists()}
-            works.append(Work(mesh, {number: {} for number in range(len(views))} if films else {}, films))
+            works.append(Work(mesh, names[mesh], {number: {} for number in range(len(views))} if films else {}, films))
         return works
     total = len(names) * len(views)
     first, last = total * index // count, total * (index + 1) // count  # so that few processes read the same mesh
@@ -59,5 +60,5 @@ def plan(options: argparse.Namespace, views: Sequence[View]) -> list[Work]:
                 paths = {o: path for o, path in paths.items() if options.overwrite or not path.exists()}
                 if paths:
                     files[number] = paths
-        works.append(Work(mesh, files, {}))
+        works.append(Work(mesh, name, files, {}))
     return works

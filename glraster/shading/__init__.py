@@ -1,0 +1,23 @@
+"""Shading of interpolated buffers: from normals, directions and materials to colours.
+
+All directions are unit vectors that point away from the surface: to the eye, to the light. Colours are linear: take
+sRGB pictures to the power of 2.2 first, about, and results to 1 / 2.2.
+"""
+
+from .environment import EnvironmentLight, panorama_to_cube, reflect
+from .harmonics import harmonics_irradiance, project_environment, spherical_harmonics
+from .lights import lambert, phong
+from .microfacets import ggx, scattered
+
+__all__ = [
+    "EnvironmentLight",
+    "ggx",
+    "harmonics_irradiance",
+    "lambert",
+    "panorama_to_cube",
+    "phong",
+    "project_environment",
+    "reflect",
+    "scattered",
+    "spherical_harmonics",
+]
