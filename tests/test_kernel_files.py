@@ -149,3 +149,21 @@ def test_threads_are_counted_once(counted, monkeypatch):
     grad = torch.autograd.grad(out.double().sum(), tex)[0]
     assert counted["texture_linear_bwd_f32"] == 1
     torch.testing.assert_close(grad, expected)
+
+
+@pytest.mark.parametrize("divisor", [1, 2, 3, 7, 640 * 480, 2**20 + 7, 2**31 - 1])
+def test_division_by_reciprocal(divisor):
+    """As pixel_spans.cuh divides: the high half of a product, and one step at most."""
+    bits = launcher.reciprocal(divisor)
+    assert -(2**63) <= bits < 2**63
+    for n in [0, 1, divisor - 1, divisor, divisor + 1, 5 * divisor - 1, 5 * divisor, 2**40 + 12345, 2**62 // divisor]:
+        quotient = n * (bits % 2**64) >> 64
+        assert quotient + (n - quotient * divisor >= divisor) == n // divisor
+
+
+def test_zeros_in_one_piece():
+    shapes, dtypes = [(2, 3, 1), (1, 1), (0, 4), (5,)], [torch.float32, torch.float64, torch.float32, torch.float64]
+    zeros = launcher.new_zeros_list(torch.zeros(1), shapes, dtypes)
+    assert [tuple(z.shape) for z in zeros] == shapes and [z.dtype for z in zeros] == dtypes
+    assert all(z.is_contiguous() and not z.any() and z.storage_offset() * z.itemsize % 16 == 0 for z in zeros)
+    assert len({z.untyped_storage().data_ptr() for z in zeros}) == 1
