@@ -1,7 +1,7 @@
 """Soft rasterization as an operator: bins of triangles, and the kernels of soft_rasterize.cu over them."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -32,22 +32,60 @@ KERNELS = KernelFile(
 )
 
 
+class _Inputs(NamedTuple):
+    """The operator's arguments, checked, in the order of its schema; see `glraster.soft.soft_rasterize`."""
+
+    pos: torch.Tensor
+    tri: torch.Tensor
+    attr: torch.Tensor | None
+    attr_tri: torch.Tensor | None
+    texture: torch.Tensor | None
+    ranges: torch.Tensor | None
+    height: int
+    width: int
+    background: list[float]
+    sigma: float
+    gamma: float
+    eps: float
+    near: float
+    far: float
+    dist_eps: float
+    dist: str
+    agg_rgb: str
+    agg_alpha: str
+    depth: str
+    double_sided: bool
+    full: bool
+    validate: bool | None
+
+    @property
+    def scene(self) -> Scene:
+        return Scene(self.pos, self.tri, self.height, self.width, self.ranges, "none")
+
+    @property
+    def channels(self) -> int:
+        """Of colour."""
+        color = self.attr if self.texture is None else self.texture
+        return 0 if color is None else color.shape[-1]
+
+
 def _forward(*inputs):
     outputs = _fake(*inputs)
-    work = _Work(*inputs)
+    work = _Work(_Inputs(*inputs))
     work.launch("soft_fwd", work.num_pixels, **dict(zip(("rgba", "depth", "nearest", "state"), outputs, strict=True)))
     return outputs
 
 
-def _fake(pos, tri, attr, attr_tri, texture, ranges, height, width, *rest):
-    image = pos.shape[0] if ranges is None else ranges.shape[0], height, width
-    channels = 0 if attr is None else (attr if texture is None else texture).shape[-1]
-    colored = attr is not None
+def _fake(*inputs):
+    i = _Inputs(*inputs)
+    image = i.scene.num_images, i.height, i.width
+    aux = (0,) if i.attr is None else image
+    state = 1 if i.attr is None else 3
     return (
-        new_output(pos, *image, channels + 1),
-        new_output(pos, *(image if colored else (0,))),
-        new_output(pos, *(image if colored else (0,)), dtype=torch.int32),
-        new_output(pos, *image, 3 if colored else 1),
+        new_output(i.pos, *image, i.channels + 1),
+        new_output(i.pos, *aux),
+        new_output(i.pos, *aux, dtype=torch.int32),
+        new_output(i.pos, *image, state),
     )
 
 
@@ -67,21 +105,21 @@ def _backward(ctx, needs, grad_rgba, *_):
     return grads[0], None, grads[1], None, grads[2], *[None] * (len(ctx.rest) + 1)
 
 
-def _bwd(grad_rgba, rgba, nearest, state, *inputs):
-    *inputs, wanted = inputs
-    pos, tri, attr, attr_tri, texture, *_ = inputs
-    work = _Work(*inputs)
-    partial = new_output(pos, work.num_entries, work.num_partial)
-    grad_texture = work.new_texture_gradient() if wanted[2] else None
+def _bwd(grad_rgba, rgba, nearest, state, *inputs_and_wanted):
+    *inputs, wanted = inputs_and_wanted
+    i = _Inputs(*inputs)
+    work = _Work(i)
+    partial = new_output(i.pos, work.num_entries, work.num_partial)
+    grad_texture = work.new_texture_gradient(i.texture) if wanted[2] else None
     pixels = {"grad_rgba": grad_rgba, "rgba": rgba, "nearest": nearest, "state": state}
-    count = work.num_entries if runs_on_gpu(pos.device) else work.num_pixels
+    count = work.num_entries if runs_on_gpu(i.pos.device) else work.num_pixels
     work.launch("soft_bwd", count, **pixels, partial=partial, grad_texture=grad_texture)
-    grad_pos, grad_attr, _ = new_gradients((pos, attr, None), (*wanted[:2], False))
+    grad_pos, grad_attr, _ = new_gradients((i.pos, i.attr, None), (*wanted[:2], False))
     if grad_pos is not None:
-        work.gather("soft_gather_pos", tri, pos.shape[-2], grad_pos.numel() // 4, partial, grad_pos=grad_pos)
+        work.gather("soft_gather_pos", i.tri, i.pos.shape[-2], grad_pos.numel() // 4, partial, grad_pos=grad_pos)
     if grad_attr is not None:
-        work.gather("soft_gather_attr", attr_tri, attr.shape[-2], grad_attr.numel(), partial, grad_attr=grad_attr)
-    return grad_pos, grad_attr, sum_of_copies(grad_texture, pos.dtype)
+        work.gather("soft_gather_attr", i.attr_tri, i.attr.shape[-2], grad_attr.numel(), partial, grad_attr=grad_attr)
+    return grad_pos, grad_attr, sum_of_copies(grad_texture, i.pos.dtype)
 
 
 def _fake_bwd(grad_rgba, rgba, nearest, state, pos, tri, attr, attr_tri, texture, *rest):
@@ -95,54 +133,47 @@ class _Work:
     each pixel looks at all entries of its bin. On a CPU they are as large as the fast memory holds, and a work item.
     """
 
-    def __init__(
-        self,
-        *tensors_and_size,
-    ):
-        pos, tri, attr, attr_tri, texture, ranges, height, width, background, *numbers_and_modes = tensors_and_size
-        sigma, gamma, eps, near, far, dist_eps, dist, agg_rgb, agg_alpha, depth, double_sided, full, validate = (
-            numbers_and_modes
-        )
-        scene = Scene(pos, tri, height, width, ranges, "none")
+    def __init__(self, i: _Inputs):
+        scene = i.scene
         validate_ranges("soft_rasterize", scene)
-        if validating(validate):
+        if validating(i.validate):
             validate_geometry("soft_rasterize", scene)
-        self.pos, self.texture = pos, texture
-        N, T = scene.num_images, tri.shape[0]
-        self.num_pixels = N * height * width
-        self.threads = threads_for(self.num_pixels, pos.device)
-        self.blend = "NO_COLOR" if attr is None else RGB_AGGREGATES[agg_rgb]
-        self.constants = ("SOFT_DISTANCE", DISTANCES[dist]), ("SOFT_BLEND", self.blend)
-        starts, first, num_items = _items(scene)
-        A = 0 if attr is None else attr.shape[-1]
-        C = A if texture is None else texture.shape[-1]
-        h, w = (0, 0) if texture is None else texture.shape[1:3]
-        self.num_partial = _SILHOUETTE_NUMBERS if attr is None else _GEOMETRY_NUMBERS + 3 * A
-        bin_width, bin_height = _bin_size(N, height, width, runs_on_gpu(pos.device))
-        num_bins = N * -(-width // bin_width) * -(-height // bin_height)
-        self.fields: dict[str, Any] = {
-            **{"pos": pos, "tri": tri, "attr": attr, "attr_tri": attr_tri, "texture": texture},
-            **{"item_start": starts, "first_triangle": first},
-            **{"N": N, "H": height, "W": width, "V": pos.shape[-2], "A": A, "C": C, "num_triangles": T},
-            **{
-                "num_attr_vertices": 0 if attr is None else attr.shape[-2],
-                "num_items": num_items,
-                "num_bins": num_bins,
-            },
-            **{"num_partial": self.num_partial, "bin_width": bin_width, "bin_height": bin_height, "h": h, "w": w},
-            "background": pos.new_tensor(background),
-            "pos_stride": scene.pos_stride,
-            "attr_stride": _stride(attr, 3),
-            "texture_stride": _stride(texture, 4),
-            "copies": 1,
-            "shared_gradient": 1,
-            "distance": list(DISTANCES).index(dist),
-            "blend": _BLENDS.index(self.blend),
-            "alpha": ALPHA_AGGREGATES.index(agg_alpha),
-            **{"depth_is_w": depth == "w", "double_sided": double_sided, "full": full},
-            **{"sigma": sigma, "gamma": gamma, "eps": eps, "near": near, "far": far},
-            "cutoff": sigma * math.log(1 / dist_eps - 1),
-            **{"num_entries": 0, "scratch_size": 0},
+        self.pos = i.pos
+        N, H, W = scene.num_images, i.height, i.width
+        self.num_pixels = N * H * W
+        self.threads = threads_for(self.num_pixels, i.pos.device)
+        blend = "NO_COLOR" if i.attr is None else RGB_AGGREGATES[i.agg_rgb]
+        self.constants = ("SOFT_DISTANCE", DISTANCES[i.dist]), ("SOFT_BLEND", blend)
+        item_start, first_triangle, num_items = _items(scene)
+        V_attr, A = (0, 0) if i.attr is None else i.attr.shape[-2:]
+        self.num_partial = _SILHOUETTE_NUMBERS if i.attr is None else _GEOMETRY_NUMBERS + 3 * A
+        bin_width, bin_height = _bin_size(N, H, W, runs_on_gpu(i.pos.device))
+        num_bins = N * -(-W // bin_width) * -(-H // bin_height)
+        h, w = (0, 0) if i.texture is None else i.texture.shape[1:3]
+        names = (
+            "pos",
+            "tri",
+            "attr",
+            "attr_tri",
+            "texture",
+            "double_sided",
+            "full",
+            "sigma",
+            "gamma",
+            "eps",
+            "near",
+            "far",
+        )
+        self.fields: dict[str, Any] = {name: getattr(i, name) for name in names} | {
+            **{"background": i.pos.new_tensor(i.background), "cutoff": i.sigma * math.log(1 / i.dist_eps - 1)},
+            **{"item_start": item_start, "first_triangle": first_triangle, "num_items": num_items, "num_entries": 0},
+            **{"N": N, "H": H, "W": W, "V": i.pos.shape[-2], "A": A, "C": i.channels, "h": h, "w": w},
+            **{"num_triangles": i.tri.shape[0], "num_attr_vertices": V_attr, "num_partial": self.num_partial},
+            **{"num_bins": num_bins, "bin_width": bin_width, "bin_height": bin_height, "scratch_size": 0},
+            **{"pos_stride": scene.pos_stride, "attr_stride": _stride(i.attr, 3)},
+            **{"texture_stride": _stride(i.texture, 4), "copies": 1, "shared_gradient": 1},
+            **{"distance": list(DISTANCES).index(i.dist), "blend": _BLENDS.index(blend)},
+            **{"alpha": ALPHA_AGGREGATES.index(i.agg_alpha), "depth_is_w": i.depth == "w"},
         }
         self._bin(num_items, num_bins)
 
@@ -164,9 +195,9 @@ class _Work:
         self.launch("soft_entries", num_items if self.num_entries else 0)
         self.fields["order"], self.fields["bin_start"] = _sorted_groups(entry_bin, num_bins)
 
-    def new_texture_gradient(self) -> torch.Tensor:
+    def new_texture_gradient(self, texture: torch.Tensor) -> torch.Tensor:
         """Zeros [copies, N or 1, h, w, C] float64: a copy per thread, or a single one to which all add atomically."""
-        texture, threads = self.texture, threads_for(self.num_pixels, self.pos.device, adds=True)
+        threads = threads_for(self.num_pixels, self.pos.device, adds=True)
         copies = threads if threads is not None and threads * texture.numel() <= _MOST_COPIES else 1
         self.threads = threads
         self.fields |= {"copies": copies, "shared_gradient": copies == 1 and threads != 1}
