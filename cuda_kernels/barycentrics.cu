@@ -5,6 +5,7 @@
 #include "common/barycentric_terms.cuh"
 #include "common/pixel_runs.cuh"
 #include "common/triangle_id.cuh"
+#include "common/vertex_sums.cuh"
 
 template <class T>
 struct BarycentricsParams {
@@ -95,83 +96,105 @@ GLR_KERNEL barycentrics_fwd(const BarycentricsParams<T>& p) {
 
 GLR_EXPORT(barycentrics_fwd, BarycentricsParams)
 
-// Gradients of one vertex, summed over a run; z receives none.
+// Gradients of one vertex, summed over a run; z receives none. V here and below: double or, on the host, several.
+template <class V>
 struct VertexGradient {
-  double x = 0, y = 0, w = 0;
+  V x = V{}, y = V{}, w = V{};
 };
 
 // With respect to a value that is linear on the screen, and to its change along fx and fy.
+template <class V>
 struct LinearGradient {
-  double value = 0, x = 0, y = 0;
+  V value = V{}, x = V{}, y = V{};
 };
+
+template <class V>
+GLR_FUNC LinearGradient<V> operator+(const LinearGradient<V>& a, const LinearGradient<V>& b) {
+  return {a.value + b.value, a.x + b.x, a.y + b.y};
+}
 
 // a_i = q_j x q_k and its derivatives ax, ay along fx, fy: d/d(q_j, q_k, w_j, w_k), added to the vertices together with
 // d q / d(x, y, w) = (1, 1, -f).
-GLR_FUNC void cross_bwd(const Corners& c, const EdgeTerms& e, int j, int k, double fx, double fy,
-                        const LinearGradient& g, VertexGradient grad[3]) {
-  const double gjx = g.value * e.qy[k] - g.y * c.w[k], gjy = g.x * c.w[k] - g.value * e.qx[k];
-  const double gkx = g.y * c.w[j] - g.value * e.qy[j], gky = g.value * e.qx[j] - g.x * c.w[j];
+template <class V>
+GLR_FUNC void cross_bwd(const CornersOf<V>& c, const EdgeTermsOf<V>& e, int j, int k, V fx, double fy,
+                        const LinearGradient<V>& g, VertexGradient<V> grad[3]) {
+  const V gjx = g.value * e.qy[k] - g.y * c.w[k], gjy = g.x * c.w[k] - g.value * e.qx[k];
+  const V gkx = g.y * c.w[j] - g.value * e.qy[j], gky = g.value * e.qx[j] - g.x * c.w[j];
   grad[j].x += gjx, grad[j].y += gjy, grad[j].w += g.y * e.qx[k] - g.x * e.qy[k] - fx * gjx - fy * gjy;
   grad[k].x += gkx, grad[k].y += gky, grad[k].w += g.x * e.qy[j] - g.y * e.qx[j] - fx * gkx - fy * gky;
 }
 
 constexpr double kSmallestS = 1e-290;  // below, triangles have no gradient: 1 / S would be infinite
 
+template <class V>
+GLR_FUNC V magnitude(V value) {
+  return value < 0. ? -value : value;
+}
+
 // How far S may be off because the positions are rounded to T: S is known no better, and 1 / S no larger.
-template <class T>
-GLR_FUNC double noise_of_S(const Corners& c) {
-  double noise = 0;
+template <class T, class V>
+GLR_FUNC V noise_of_S(const CornersOf<V>& c) {
+  V noise = V{};
   for (int i = 0; i < 3; ++i) {
     const int j = i == 2 ? 0 : i + 1, k = i == 0 ? 2 : i - 1;
-    const double across = fabs(c.w[j] - c.w[k]);
-    noise += (fabs(c.x[i]) + fabs(c.w[i])) * (fabs(c.y[j] - c.y[k]) + across);
-    noise += (fabs(c.y[i]) + fabs(c.w[i])) * (fabs(c.x[j] - c.x[k]) + across);
+    const V across = magnitude(c.w[j] - c.w[k]);
+    noise += (magnitude(c.x[i]) + magnitude(c.w[i])) * (magnitude(c.y[j] - c.y[k]) + across);
+    noise += (magnitude(c.y[i]) + magnitude(c.w[i])) * (magnitude(c.x[j] - c.x[k]) + across);
   }
   return noise * (sizeof(T) == 4 ? 0x1p-24 : 0x1p-53);
 }
 
 // d (u, v, rast_db) / d (a_0, a_1, S) summed over a run, at its first sample. The clamps count as identity.
+template <class V>
 struct RunGradient {
-  LinearGradient a0, a1, S;
+  LinearGradient<V> a0, a1, S;
 };
 
-template <class T>
-GLR_FUNC RunGradient barycentrics_run_bwd(const BarycentricsParams<T>& p, const PixelRun& run, const EdgeTerms& e,
-                                          double noise, double step_x, double step_y) {
-  RunGradient sum;
-  const int32_t count = int32_t(run.end - run.begin);
-  for (int32_t i = 0; i < count; ++i) {
-    Vec4<T> g = {0, 0, 0, 0}, g_db = g;
-    if (p.grad_rast) g = load4(p.grad_rast + (run.begin + i) * 4);
-    if (p.grad_rast_db) g_db = load4(p.grad_rast_db + (run.begin + i) * 4);
-    const double x = step_x * i, s = e.S + e.Sx * x, far = max(fabs(s), noise);
-    const double inverse_s = far > kSmallestS ? (s < 0 ? -1. : 1.) / far : 0.;
-    const double u = (e.a[0] + e.ax[0] * x) * inverse_s, v = (e.a[1] + e.ax[1] * x) * inverse_s;
-    double gu = g.x, gv = g.y;
+// Gradients of what a pixel shows.
+template <class V>
+struct PixelGradient {
+  V u, v, u_x, u_y, v_x, v_y;
+};
+
+// Adds those of a pixel x to the right of the run's first sample. `has_db`: whether there are any of rast_db.
+template <class V>
+GLR_FUNC void pixel_bwd(const EdgeTermsOf<V>& e, V noise, double step_x, double step_y, V x, const PixelGradient<V>& g,
+                        bool has_db, RunGradient<V>* sum) {
+  const V none = V{}, one = none + 1., s = e.S + e.Sx * x, size = magnitude(s), far = size < noise ? noise : size;
+  const V inverse_s = far > kSmallestS ? (s < 0. ? -one : one) / far : none;
+  const V u = (e.a[0] + e.ax[0] * x) * inverse_s, v = (e.a[1] + e.ax[1] * x) * inverse_s;
+  V gu = g.u, gv = g.v, numerators = none;
+  if (has_db) {
     // With respect to the numerators of rast_db.
-    const double gux = g_db.x * step_x * inverse_s, guy = g_db.y * step_y * inverse_s;
-    const double gvx = g_db.z * step_x * inverse_s, gvy = g_db.w * step_y * inverse_s;
-    const double gSx = -gux * u - gvx * v, gSy = -guy * u - gvy * v;
-    const double numerators = gux * (e.ax[0] - u * e.Sx) + guy * (e.ay[0] - u * e.Sy) + gvx * (e.ax[1] - v * e.Sx) +
-                              gvy * (e.ay[1] - v * e.Sy);
+    const V gux = g.u_x * step_x * inverse_s, guy = g.u_y * step_y * inverse_s;
+    const V gvx = g.v_x * step_x * inverse_s, gvy = g.v_y * step_y * inverse_s;
+    numerators = gux * (e.ax[0] - u * e.Sx) + guy * (e.ay[0] - u * e.Sy) + gvx * (e.ax[1] - v * e.Sx) +
+                 gvy * (e.ay[1] - v * e.Sy);
     gu -= gux * e.Sx + guy * e.Sy, gv -= gvx * e.Sx + gvy * e.Sy;
-    const double ga0 = gu * inverse_s, ga1 = gv * inverse_s, gS = -inverse_s * (numerators + gu * u + gv * v);
-    sum.a0.value += ga0, sum.a0.x += gux + ga0 * x, sum.a0.y += guy;
-    sum.a1.value += ga1, sum.a1.x += gvx + ga1 * x, sum.a1.y += gvy;
-    sum.S.value += gS, sum.S.x += gSx + gS * x, sum.S.y += gSy;
+    sum->a0.x += gux, sum->a0.y += guy, sum->a1.x += gvx, sum->a1.y += gvy;
+    sum->S.x -= gux * u + gvx * v, sum->S.y -= guy * u + gvy * v;
   }
-  return sum;
+  const V ga0 = gu * inverse_s, ga1 = gv * inverse_s, gS = -inverse_s * (numerators + gu * u + gv * v);
+  sum->a0.value += ga0, sum->a0.x += ga0 * x;
+  sum->a1.value += ga1, sum->a1.x += ga1 * x;
+  sum->S.value += gS, sum->S.x += gS * x;
 }
 
-GLR_FUNC LinearGradient operator+(const LinearGradient& a, const LinearGradient& b) {
-  return {a.value + b.value, a.x + b.x, a.y + b.y};
+template <class V>
+GLR_FUNC void run_bwd(const CornersOf<V>& c, const EdgeTermsOf<V>& e, V fx, double fy, const RunGradient<V>& g,
+                      VertexGradient<V> grad[3]) {
+  cross_bwd(c, e, 1, 2, fx, fy, g.a0 + g.S, grad);
+  cross_bwd(c, e, 2, 0, fx, fy, g.a1 + g.S, grad);
+  cross_bwd(c, e, 0, 1, fx, fy, g.S, grad);
 }
 
 // Short of T's infinity: positions near the least numbers of T have gradients beyond its largest.
-template <class T>
-GLR_FUNC double finite_gradient(double value) {
-  return sizeof(T) == 4 ? clamp(value, -0x1p100, 0x1p100) : value;
+template <class T, class V>
+GLR_FUNC V finite_gradient(V value) {
+  return sizeof(T) == 4 ? clamp(value, V{} - 0x1p100, V{} + 0x1p100) : value;
 }
+
+#ifdef GLR_WARP_SIZE
 
 template <class T>
 GLR_KERNEL barycentrics_bwd(const BarycentricsParams<T>& p) {
@@ -184,11 +207,14 @@ GLR_KERNEL barycentrics_bwd(const BarycentricsParams<T>& p) {
     const Corners c = load_corners(p.pos + image, t);
     const double fx = x_axis(run.begin - run.row * p.W), fy = y_axis(run.row % p.H);
     const EdgeTerms e = edge_terms(c, fx, fy);
-    const RunGradient g = barycentrics_run_bwd(p, run, e, noise_of_S<T>(c), x_axis.step, y_axis.step);
-    VertexGradient grad[3];
-    cross_bwd(c, e, 1, 2, fx, fy, g.a0 + g.S, grad);
-    cross_bwd(c, e, 2, 0, fx, fy, g.a1 + g.S, grad);
-    cross_bwd(c, e, 0, 1, fx, fy, g.S, grad);
+    Vec4<T> g = {0, 0, 0, 0}, g_db = g;
+    if (p.grad_rast) g = load4(p.grad_rast + run.begin * 4);
+    if (p.grad_rast_db) g_db = load4(p.grad_rast_db + run.begin * 4);
+    RunGradient<double> sum;
+    const PixelGradient<double> pixel = {g.x, g.y, g_db.x, g_db.y, g_db.z, g_db.w};
+    pixel_bwd(e, noise_of_S<T>(c), x_axis.step, y_axis.step, 0., pixel, p.grad_rast_db != nullptr, &sum);
+    VertexGradient<double> grad[3];
+    run_bwd(c, e, fx, fy, sum, grad);
     const int64_t index[3] = {t.v0, t.v1, t.v2};
     const LaneRun lanes = lanes_of(run);
     for (int k = 0; k < 3; ++k) {
@@ -199,6 +225,91 @@ GLR_KERNEL barycentrics_bwd(const BarycentricsParams<T>& p) {
     }
   }
 }
+
+#else
+
+constexpr int32_t kPart = 8;  // pixels of a run that one lane takes at most
+
+// Gradients of pixel i of each of four parts of runs; none behind a part's end.
+template <class T>
+GLR_FUNC void load_gradients(const T* grad, const RowRun* parts, int32_t i, DoubleLanes inside, DoubleLanes out[4]) {
+  using F = typename LanesOf<T>::Type;
+  F g[kNumberLanes];
+  for (int j = 0; j < kNumberLanes; ++j)
+    g[j] = load_lanes<F>(grad + int64_t(min(parts[j].begin + i, parts[j].end - 1)) * 4);
+  transpose(g[0], g[1], g[2], g[3]);
+  for (int k = 0; k < 4; ++k) out[k] = inside > double(i) ? widen_lanes(g[k]) : DoubleLanes{};
+}
+
+// Four parts of runs in one row, side by side; `count` of them are added.
+template <class T>
+GLR_STEP void barycentrics_parts_bwd(const BarycentricsParams<T>& p, int64_t row, const SampleAxis& x_axis,
+                                     const SampleAxis& y_axis, const RowRun* parts, int32_t count, VertexSums* sums) {
+  const int32_t* tri[kNumberLanes];
+  DoubleLanes fx, inside;
+  int32_t longest = 0;
+  for (int32_t j = 0; j < kNumberLanes; ++j) {
+    const int32_t length = parts[j].end - parts[j].begin;
+    tri[j] = p.tri + int64_t(parts[j].triangle) * 3, fx[j] = x_axis(parts[j].begin), inside[j] = length;
+    longest = max(longest, length);
+  }
+  const int64_t image = row / p.H * p.pos_stride;
+  const double fy = y_axis(row % p.H);
+  const CornersOf<DoubleLanes> c = gather_corners(p.pos + image, tri);
+  const EdgeTermsOf<DoubleLanes> e = edge_terms(c, fx, fy);
+  const DoubleLanes noise = noise_of_S<T>(c);
+  RunGradient<DoubleLanes> sum;
+  for (int32_t i = 0; i < longest; ++i) {
+    const DoubleLanes last = inside - 1., at = all_lanes(double(i)), x = (at < last ? at : last) * x_axis.step;
+    DoubleLanes g[4] = {}, g_db[4] = {};
+    if (p.grad_rast) load_gradients(p.grad_rast + row * p.W * 4, parts, i, inside, g);
+    if (p.grad_rast_db) load_gradients(p.grad_rast_db + row * p.W * 4, parts, i, inside, g_db);
+    const PixelGradient<DoubleLanes> pixel = {g[0], g[1], g_db[0], g_db[1], g_db[2], g_db[3]};
+    pixel_bwd(e, noise, x_axis.step, y_axis.step, x, pixel, p.grad_rast_db != nullptr, &sum);
+  }
+  VertexGradient<DoubleLanes> grad[3];
+  run_bwd(c, e, fx, fy, sum, grad);
+  for (int k = 0; k < 3; ++k) {
+    DoubleLanes lane[4] = {
+        finite_gradient<T>(grad[k].x), finite_gradient<T>(grad[k].y), {}, finite_gradient<T>(grad[k].w)};
+    transpose(lane[0], lane[1], lane[2], lane[3]);
+    for (int32_t j = 0; j < count; ++j) sums->add(image + int64_t(tri[j][k]) * 4, 0, lane[j]);
+  }
+}
+
+template <class T>
+GLR_STEP void barycentrics_row_bwd(const BarycentricsParams<T>& p, int64_t row, VertexSums* sums) {
+  const SampleAxis x_axis(p.W), y_axis(p.H);
+  const VisibleTriangle triangle_at{p.ids + row * p.W * p.id_stride, p.id_stride};
+  const BarycentricRow<T> mesh = {nullptr, p.tri, p.num_triangles, p.V, nullptr, nullptr};
+  const int32_t W = int32_t(p.W);
+  RowRun runs[kRuns], parts[kNumberLanes];
+  int32_t num_parts = 0;
+  for (int32_t begin = 0; begin < W;) {
+    const int32_t count = find_runs(mesh, begin, W, triangle_at, runs);
+    for (int32_t r = 0; r < count; ++r) {
+      for (int32_t x = runs[r].begin; runs[r].triangle >= 0 && x < runs[r].end; x += kPart) {
+        parts[num_parts++] = {x, min(x + kPart, runs[r].end), runs[r].triangle};
+        if (num_parts < kNumberLanes) continue;
+        barycentrics_parts_bwd(p, row, x_axis, y_axis, parts, num_parts, sums);
+        num_parts = 0;
+      }
+    }
+    begin = runs[count - 1].end;
+  }
+  if (num_parts == 0) return;
+  for (int32_t j = num_parts; j < kNumberLanes; ++j) parts[j] = parts[0];
+  barycentrics_parts_bwd(p, row, x_axis, y_axis, parts, num_parts, sums);
+}
+
+template <class T>
+GLR_KERNEL barycentrics_bwd(const BarycentricsParams<T>& p) {
+  const int64_t num_elements = (p.pos_stride ? p.N : 1) * p.V * 4;
+  add_row_by_row(p.N * p.H, p.grad_pos, num_elements, 4, 0,
+                 [&](int64_t row, int32_t*, VertexSums* sums) { barycentrics_row_bwd(p, row, sums); });
+}
+
+#endif
 GLR_EXPORT(barycentrics_bwd, BarycentricsParams)
 
 // d (a, ax, ay, S, Sx, Sy) along a tangent of the corners, by the product rule.

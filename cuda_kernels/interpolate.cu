@@ -1,8 +1,11 @@
 // Vertex attributes interpolated over the image with the barycentrics in rast, and their screen-space derivatives.
 //   out = u A_0 + v A_1 + (1 - u - v) A_2,   dA/dX = du/dX (A_0 - A_2) + dv/dX (A_1 - A_2),   dA/dY likewise
 // Source: barycentric interpolation; the chain rule.
+#include "common/barycentric_rows.cuh"
 #include "common/pixel_runs.cuh"
+#include "common/rast_ids.cuh"
 #include "common/triangle_id.cuh"
+#include "common/vertex_sums.cuh"
 
 template <class T>
 struct InterpolateParams {
@@ -34,13 +37,14 @@ struct RastTriangle {
 };
 
 template <class T>
-struct Corners {
+struct CornerAttributes {
   const T *a0, *a1, *a2;  // [A] each
 };
 
 // Where the attributes of a run's triangle lie; false if the run shows none (or one that does not exist).
 template <class T>
-GLR_FUNC bool corners_of(const InterpolateParams<T>& p, const PixelRun& run, Corners<T>* corners, int64_t offset[3]) {
+GLR_FUNC bool corners_of(const InterpolateParams<T>& p, const PixelRun& run, CornerAttributes<T>* corners,
+                         int64_t offset[3]) {
   VertexIndices v;
   if (!load_triangle(p.tri, p.num_triangles, p.V, run.triangle, &v)) return false;
   const int64_t image = run.row / p.H * p.attr_stride;
@@ -56,7 +60,7 @@ GLR_FUNC void fill_zero(T* values, int64_t begin, int64_t end) {
 
 // A attributes of the pixels of one run; with K > 0, A is known to the compiler.
 template <int K, class T>
-GLR_FUNC void interpolate_run(const InterpolateParams<T>& p, const PixelRun& run, const Corners<T>& c) {
+GLR_FUNC void interpolate_run(const InterpolateParams<T>& p, const PixelRun& run, const CornerAttributes<T>& c) {
   const int64_t A = K > 0 ? K : p.A;
   for (int64_t i = run.begin; i < run.end; ++i) {
     const Vec4<T> r = load4(p.rast + i * 4);
@@ -72,7 +76,7 @@ GLR_FUNC void interpolate_run(const InterpolateParams<T>& p, const PixelRun& run
 }
 
 template <class T>
-GLR_FUNC void interpolate_da_run(const InterpolateParams<T>& p, const PixelRun& run, const Corners<T>& c) {
+GLR_FUNC void interpolate_da_run(const InterpolateParams<T>& p, const PixelRun& run, const CornerAttributes<T>& c) {
   const int64_t D = p.num_diff_attrs;
   for (int64_t i = run.begin; i < run.end; ++i) {
     if (D == 0) return;
@@ -89,7 +93,7 @@ GLR_FUNC void interpolate_da_run(const InterpolateParams<T>& p, const PixelRun& 
 template <class T>
 GLR_KERNEL interpolate_fwd(const InterpolateParams<T>& p) {
   GLR_FOR_EACH_RUN(run, p.N * p.H, p.W, RastTriangle<T>{p.rast}) {
-    Corners<T> c;
+    CornerAttributes<T> c = {};
     int64_t offset[3];
     if (!corners_of(p, run, &c, offset)) {
       fill_zero(p.out, run.begin * p.A, run.end * p.A);
@@ -119,8 +123,8 @@ GLR_EXPORT(interpolate_fwd, InterpolateParams)
 
 // d out along the tangents of rast and attr.
 template <int K, class T>
-GLR_FUNC void interpolate_run_jvp(const InterpolateParams<T>& p, const PixelRun& run, const Corners<T>& c,
-                                  const Corners<T>& tangent) {
+GLR_FUNC void interpolate_run_jvp(const InterpolateParams<T>& p, const PixelRun& run, const CornerAttributes<T>& c,
+                                  const CornerAttributes<T>& tangent) {
   const int64_t A = K > 0 ? K : p.A;
   for (int64_t i = run.begin; i < run.end; ++i) {
     Vec4<T> r = {0, 0, 0, 0}, tr = r;
@@ -140,8 +144,8 @@ GLR_FUNC void interpolate_run_jvp(const InterpolateParams<T>& p, const PixelRun&
 
 // d out_da along the tangents of rast_db and attr.
 template <class T>
-GLR_FUNC void interpolate_da_run_jvp(const InterpolateParams<T>& p, const PixelRun& run, const Corners<T>& c,
-                                     const Corners<T>& tangent) {
+GLR_FUNC void interpolate_da_run_jvp(const InterpolateParams<T>& p, const PixelRun& run, const CornerAttributes<T>& c,
+                                     const CornerAttributes<T>& tangent) {
   const int64_t D = p.num_diff_attrs;
   for (int64_t i = run.begin; D > 0 && i < run.end; ++i) {
     Vec4<T> db = {0, 0, 0, 0}, tdb = db;
@@ -163,7 +167,7 @@ GLR_FUNC void interpolate_da_run_jvp(const InterpolateParams<T>& p, const PixelR
 template <class T>
 GLR_KERNEL interpolate_jvp(const InterpolateParams<T>& p) {
   GLR_FOR_EACH_RUN(run, p.N * p.H, p.W, RastTriangle<T>{p.rast}) {
-    Corners<T> c, tangent = {nullptr, nullptr, nullptr};
+    CornerAttributes<T> c = {}, tangent = {};
     int64_t offset[3];
     if (!corners_of(p, run, &c, offset)) {
       fill_zero(p.tangent_out, run.begin * p.A, run.end * p.A);
@@ -194,7 +198,7 @@ GLR_EXPORT(interpolate_jvp, InterpolateParams)
 
 // d out / d (u, v) and d out_da / d rast_db: both are the differences of the corners' attributes.
 template <class T>
-GLR_FUNC void interpolate_rast_bwd(const InterpolateParams<T>& p, int64_t i, const Corners<T>& c) {
+GLR_FUNC void interpolate_rast_bwd(const InterpolateParams<T>& p, int64_t i, const CornerAttributes<T>& c) {
   if (p.grad_rast) {
     T gu = 0, gv = 0;
     for (int64_t a = 0; p.grad_out && a < p.A; ++a) {
@@ -216,6 +220,8 @@ GLR_FUNC void interpolate_rast_bwd(const InterpolateParams<T>& p, int64_t i, con
     store4(p.grad_rast_db + i * 4, g);
   }
 }
+
+#ifdef GLR_WARP_SIZE
 
 // d out / d attr: each corner receives its barycentric weight, summed over the run.
 template <class T>
@@ -251,7 +257,7 @@ GLR_FUNC void interpolate_attr_bwd(const InterpolateParams<T>& p, const PixelRun
 template <class T>
 GLR_KERNEL interpolate_bwd(const InterpolateParams<T>& p) {
   GLR_FOR_EACH_RUN(run, p.N * p.H, p.W, RastTriangle<T>{p.rast}) {
-    Corners<T> c;
+    CornerAttributes<T> c = {};
     int64_t offset[3];
     if (!corners_of(p, run, &c, offset)) {
       if (p.grad_rast) fill_zero(p.grad_rast, run.begin * 4, run.end * 4);
@@ -262,4 +268,80 @@ GLR_KERNEL interpolate_bwd(const InterpolateParams<T>& p) {
     if (p.grad_attr) interpolate_attr_bwd(p, run, offset);
   }
 }
+
+#else
+
+// d out / d attr of kNumberLanes attributes from a on, `count` of which there are.
+template <class T>
+GLR_FUNC void interpolate_columns_bwd(const InterpolateParams<T>& p, const PixelRun& run, const int64_t offset[3],
+                                      int64_t a, int64_t count, VertexSums* sums) {
+  using F = typename LanesOf<T>::Type;
+  DoubleLanes g0 = {}, g1 = {}, g2 = {};
+  const int64_t end = p.N * p.H * p.W * p.A;
+  for (int64_t i = run.begin; i < run.end; ++i) {
+    const T* source = p.grad_out + i * p.A + a;
+    F g = {};
+    if (i * p.A + a + kNumberLanes <= end)
+      g = load_lanes<F>(source);  // what follows the last attribute is not added to anything
+    else
+      std::memcpy(&g, source, count * sizeof(T));
+    const T *r = p.rast + i * 4, u = r[0], v = r[1];
+    g0 += widen_lanes(g * u), g1 += widen_lanes(g * v), g2 += widen_lanes(g * (T(1) - u - v));
+  }
+  const DoubleLanes exists = DoubleLanes{0, 1, 2, 3} - double(count), none = {};
+  sums->add(offset[0], a, exists < none ? g0 : none);
+  sums->add(offset[1], a, exists < none ? g1 : none);
+  sums->add(offset[2], a, exists < none ? g2 : none);
+}
+
+// d out_da / d attr.
+template <class T>
+GLR_FUNC void interpolate_da_bwd(const InterpolateParams<T>& p, const PixelRun& run, const int64_t offset[3],
+                                 VertexSums* sums) {
+  const int64_t D = p.num_diff_attrs;
+  for (int64_t d = 0; d < D; ++d) {
+    const int64_t a = p.diff_attrs ? p.diff_attrs[d] : d;
+    double g0 = 0, g1 = 0;
+    for (int64_t i = run.begin; i < run.end; ++i) {
+      const T *g = p.grad_out_da + (i * D + d) * 2, *db = p.rast_db + i * 4;
+      g0 += g[0] * db[0] + g[1] * db[1];
+      g1 += g[0] * db[2] + g[1] * db[3];
+    }
+    sums->at(offset[0])[a] += g0;
+    sums->at(offset[1])[a] += g1;
+    sums->at(offset[2])[a] -= g0 + g1;
+  }
+}
+
+template <class T>
+GLR_STEP void interpolate_row_bwd(const InterpolateParams<T>& p, int64_t row, int32_t* ids, VertexSums* sums) {
+  const int32_t W = int32_t(p.W);
+  load_ids(p.rast + row * W * 4, W, int32_t(p.num_triangles), ids);
+  for (int32_t x = 0, end; x < W; x = end) {
+    end = end_of_run(x, W, ids[x], [ids](int32_t i) { return ids[i]; });
+    const PixelRun run = {row, row * W + x, row * W + end, ids[x]};
+    CornerAttributes<T> c = {};
+    int64_t offset[3];
+    if (!corners_of(p, run, &c, offset)) {
+      if (p.grad_rast) fill_zero(p.grad_rast, run.begin * 4, run.end * 4);
+      if (p.grad_rast_db) fill_zero(p.grad_rast_db, run.begin * 4, run.end * 4);
+      continue;
+    }
+    if (p.grad_rast || p.grad_rast_db)
+      for (int64_t i = run.begin; i < run.end; ++i) interpolate_rast_bwd(p, i, c);
+    if (!p.grad_attr) continue;
+    for (int64_t a = 0; p.grad_out && a < p.A; a += kNumberLanes)
+      interpolate_columns_bwd(p, run, offset, a, min<int64_t>(kNumberLanes, p.A - a), sums);
+    if (p.grad_out_da) interpolate_da_bwd(p, run, offset, sums);
+  }
+}
+
+template <class T>
+GLR_KERNEL interpolate_bwd(const InterpolateParams<T>& p) {
+  const int64_t num_elements = (p.attr_stride ? p.N : 1) * p.V * p.A;
+  add_row_by_row(p.N * p.H, p.grad_attr, num_elements, p.A, p.W,
+                 [&](int64_t row, int32_t* ids, VertexSums* sums) { interpolate_row_bwd(p, row, ids, sums); });
+}
+
+#endif
 GLR_EXPORT(interpolate_bwd, InterpolateParams)

@@ -22,8 +22,9 @@ struct EdgeTermsOf {
 
 using EdgeTerms = EdgeTermsOf<double>;
 
-template <class V>
-GLR_FUNC EdgeTermsOf<V> edge_terms(const CornersOf<V>& c, double fx, double fy) {
+// X: double, or V where the samples differ.
+template <class V, class X>
+GLR_FUNC EdgeTermsOf<V> edge_terms(const CornersOf<V>& c, X fx, double fy) {
   EdgeTermsOf<V> e;
   for (int i = 0; i < 3; ++i) e.qx[i] = c.x[i] - fx * c.w[i], e.qy[i] = c.y[i] - fy * c.w[i];
   for (int i = 0; i < 3; ++i) {

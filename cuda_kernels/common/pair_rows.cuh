@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "pixel_pairs.cuh"
+#include "rast_ids.cuh"
 
 constexpr int32_t kBlock = 16;  // pixels whose ids are compared at a time
 constexpr int32_t kBatch = 64;  // triangles that are looked at together: their loads wait at the same time
@@ -86,7 +87,8 @@ class RowOutlines {
   // Which triangle each pixel of row y sees, as far as it may have a silhouette; -1 for all others. A pair can blend
   // only if these differ. Behind the row come kBlock more of the last pixel's.
   void load(int64_t y, int32_t* seen) {
-    load_ids(p.rast + (image * p.H + y) * p.W * 4 + 3, seen);
+    load_ids(p.rast + (image * p.H + y) * p.W * 4, int32_t(p.W), p.V > 0 ? int32_t(p.num_triangles) : 0, seen);
+    std::fill(seen + p.W, seen + p.W + kBlock, -1);
     const int32_t num_runs = find_runs(seen), num_unknown = find_unknown(num_runs);
     for (int32_t begin = 0; begin < num_unknown; begin += kBatch)
       look_at(unknown.data() + begin, min(kBatch, num_unknown - begin));
@@ -105,15 +107,6 @@ class RowOutlines {
 
   // Neighbours may lie any power of two apart in the list: multiplicative hashing (Knuth) parts them.
   int32_t& slot_of(int32_t triangle) { return known[uint32_t(triangle) * 2654435769u >> (32 - kBits)]; }
-
-  void load_ids(const T* id, int32_t* seen) const {
-    const int32_t W = int32_t(p.W), num_triangles = p.V > 0 ? int32_t(p.num_triangles) : 0;
-    for (int32_t x = 0; x < W; ++x) {
-      const int32_t triangle = decode_triangle(id[int64_t(x) * 4]);
-      seen[x] = triangle < num_triangles ? triangle : -1;
-    }
-    std::fill(seen + W, seen + W + kBlock, -1);
-  }
 
   // Without a branch for every pixel: where runs are short, it would be foretold wrongly.
   int32_t find_runs(const int32_t* seen) {
