@@ -81,8 +81,10 @@ class UniformAdam(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "betas": betas})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
-        """One step along the gradients that there are."""
+    def step(self, closure: Any = None) -> Any:
+        """One step along the gradients that there are; with a closure, which computes them, returns what it does."""
+        with torch.enable_grad():
+            loss = None if closure is None else closure()
         for group in self.param_groups:
             b1, b2 = group["betas"]
             for param in (p for p in group["params"] if p.grad is not None):
@@ -94,3 +96,4 @@ class UniformAdam(torch.optim.Optimizer):
                 state["second"].lerp_(param.grad.square(), 1 - b2)
                 first, second = state["first"] / (1 - b1 ** state["step"]), state["second"] / (1 - b2 ** state["step"])
                 param.sub_(group["lr"] * first / (second.max().sqrt() + 1e-12))
+        return loss
