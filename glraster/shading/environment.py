@@ -1,6 +1,7 @@
 """Light from everywhere: environment maps, blurred once for every roughness, and looked up at every pixel."""
 
 import math
+from typing import Any
 
 import torch
 
@@ -106,7 +107,7 @@ class EnvironmentLight:
     def reflection(self, direction: torch.Tensor, roughness: torch.Tensor) -> torch.Tensor:
         """Returns [N, H, W, 3]: the environment in directions [N, H, W, 3], blurred for a roughness [N, H, W, 1]."""
         level = roughness[..., 0].clamp(0, 1) * (len(self.levels) - 1)
-        options = {"filter_mode": "linear-mipmap-linear", "boundary_mode": "cube"}
+        options: dict[str, Any] = {"filter_mode": "linear-mipmap-linear", "boundary_mode": "cube"}
         mip = [level[None] for level in self.levels[1:]]
         if not mip:
             return texture(self.levels[0][None], direction, filter_mode="linear", boundary_mode="cube")
@@ -169,7 +170,7 @@ def _blurred(
     texel = 4 * math.pi / (6 * cube.shape[1] ** 2)
     level = (0.5 * torch.log2(each / texel) - 0.5).clamp(0, math.log2(cube.shape[1])).to(cube)
     around_all = around(axis, directions)  # [1, 6 s s, S, 3]
-    options = {"filter_mode": "linear-mipmap-linear", "boundary_mode": "cube"}
+    options: dict[str, Any] = {"filter_mode": "linear-mipmap-linear", "boundary_mode": "cube"}
     looked_up = texture(
         cube[None], around_all.contiguous(), mip_level_bias=level.expand(around_all.shape[:3]).contiguous(), **options
     )
