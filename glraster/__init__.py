@@ -4,6 +4,7 @@ from .antialias import TopologyHash, antialias, antialias_construct_topology_has
 from .contexts import OpenGLRasterizer, RasterizeContext, SoftwareRasterizer, context
 from .cuda_kernels.compiler import CudaError
 from .cuda_kernels.host import HostLibraryError
+from .cuda_kernels.output_pool import empty_cache
 from .depth_peeler import DepthPeeler
 from .interop.egl import OpenGLError
 from .interpolate import interpolate
@@ -31,6 +32,7 @@ __all__ = [
     "antialias",
     "antialias_construct_topology_hash",
     "context",
+    "empty_cache",
     "interpolate",
     "mask",
     "rasterize",
