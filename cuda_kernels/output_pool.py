@@ -33,7 +33,7 @@ def pooled(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor | None:
             return None
         for keeper in _keepers.get(torch.Size(shape).numel() * dtype.itemsize, ()):
             if _counts(keeper) == _counts_when_free and not keeper.is_shared():
-                return torch.empty(0, dtype=dtype, device="cpu").set_(keeper.untyped_storage(), 0, shape)
+                return _placed(keeper.untyped_storage(), shape, dtype)
     return None
 
 
@@ -71,7 +71,12 @@ def _forget_free() -> None:
 
 
 def _keeper_of(tensor: torch.Tensor) -> torch.Tensor:
-    return torch.empty(0, dtype=torch.uint8, device="cpu").set_(tensor.untyped_storage(), 0, (tensor.nbytes,))
+    return _placed(tensor.untyped_storage(), (tensor.nbytes,), torch.uint8)
+
+
+def _placed(storage: torch.UntypedStorage, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    empty = torch.empty(0, dtype=dtype, device="cpu")
+    return empty.set_(storage, 0, shape)  # type: ignore[call-overload]  # strides may be left out
 
 
 def _counts(keeper: torch.Tensor) -> tuple[int, int]:
