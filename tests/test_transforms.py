@@ -66,7 +66,8 @@ def checked_calls():
         rand(1, 4, 4, 4, 2),
     )
     modes = "linear-mipmap-linear", "wrap", 1
-    visibility = (POS, TRI, None, None, *SIZE, "none", False, True, False, "rasterize", CONTEXT.handle)
+    long_ids = CONTEXT.ids_dtype(peeling=False) == torch.int64
+    visibility = (POS, TRI, None, None, *SIZE, "none", False, long_ids, False, "rasterize", CONTEXT.handle)
     ids = ops.visibility(*visibility)
     grad, table = rand(1, *SIZE, 3, seed=1), (TOPOLOGY.neighbours,)
 
