@@ -13,6 +13,7 @@ from torch._C._functorch import unwrap_if_dead
 from .compiler import Constants, Kernel
 from .cuda import run_on_cuda
 from .host import HUGE_PAGE, advise_huge_pages, host_threads, host_zeros, run_on_host
+from .output_pool import pooled, remember
 from .sources import Field, Source, read_source
 
 __all__ = [
@@ -40,17 +41,26 @@ _files: "dict[str, KernelFile]" = {}
 
 def new_output(like: torch.Tensor, *shape: int, dtype: torch.dtype | None = None) -> torch.Tensor:
     """An uninitialized tensor for a kernel to write, on the device (and, unless given, of the dtype) of `like`."""
-    return _ready(like.new_empty(shape, dtype=dtype))
+    if type(like) is torch.Tensor and like.is_cpu:
+        dtype = dtype or like.dtype
+        if math.prod(shape) * dtype.itemsize >= HUGE_PAGE:
+            return _large(shape, dtype)
+    return like.new_empty(shape, dtype=dtype)
 
 
 def new_output_like(tensor: torch.Tensor) -> torch.Tensor:
     """An uninitialized tensor for a kernel to write, of the shape, dtype and device of `tensor`."""
-    return _ready(torch.empty_like(tensor, memory_format=torch.contiguous_format))  # half the time of new_empty
+    if type(tensor) is torch.Tensor and tensor.is_cpu and tensor.numel() * tensor.itemsize >= HUGE_PAGE:
+        return _large(tuple(tensor.shape), tensor.dtype)
+    return torch.empty_like(tensor, memory_format=torch.contiguous_format)  # half the time of new_empty
 
 
-def _ready(tensor: torch.Tensor) -> torch.Tensor:
-    large = type(tensor) is torch.Tensor and tensor.nbytes >= HUGE_PAGE and tensor.is_cpu
-    return advise_huge_pages(tensor) if large else tensor
+def _large(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    found = pooled(shape, dtype)
+    if found is None:
+        found = advise_huge_pages(torch.empty(shape, dtype=dtype, device="cpu"))
+        remember(found)
+    return found
 
 
 def new_zeros(like: torch.Tensor, *shape: int, dtype: torch.dtype | None = None) -> torch.Tensor:

@@ -4,6 +4,7 @@ from .antialias import TopologyHash, antialias, antialias_construct_topology_has
 from .contexts import OpenGLRasterizer, RasterizeContext, SoftwareRasterizer, context
 from .cuda_kernels.compiler import CudaError
 from .cuda_kernels.host import HostLibraryError
+from .cuda_kernels.output_pool import empty_cache
 from .depth_peeler import DepthPeeler
 from .edge_gradients import edge_gradients
 from .interop.egl import OpenGLError
@@ -35,6 +36,7 @@ __all__ = [
     "antialias_construct_topology_hash",
     "context",
     "edge_gradients",
+    "empty_cache",
     "interpolate",
     "mask",
     "rasterize",

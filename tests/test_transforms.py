@@ -81,7 +81,8 @@ def checked_calls():
         rand(1, 4, 4, 4, 2),
     )
     modes = "linear-mipmap-linear", "wrap", 1
-    visibility = (POS, TRI, None, None, *SIZE, "none", False, True, False, "rasterize", CONTEXT.handle)
+    long_ids = CONTEXT.ids_dtype(peeling=False) == torch.int64
+    visibility = (POS, TRI, None, None, *SIZE, "none", False, long_ids, False, "rasterize", CONTEXT.handle)
     ids = ops.visibility(*visibility)
     numbers = 0.1, 0.1, 1e-3, 0.5, 100.0, 1e-4
     soft = *SIZE, [0.0, 0.5], *numbers, "euclidean", "softmax", "prod", "w", True, True, False
