@@ -81,7 +81,7 @@ class UniformAdam(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "betas": betas})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """One step along the gradients that there are."""
         for group in self.param_groups:
             b1, b2 = group["betas"]

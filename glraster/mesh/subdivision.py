@@ -36,10 +36,10 @@ def subdivide(mesh: Mesh, levels: int = 1, scheme: str = "midpoint") -> Mesh:
         pos, tri = _halved(mesh.pos, mesh.tri)
         if scheme == "loop":
             pos = _loop_matrix(mesh).to(mesh.pos) @ mesh.pos
-        finer = {"pos": pos, "tri": tri}
-        if mesh.uv is not None:
+        finer: dict[str, torch.Tensor] = {"pos": pos, "tri": tri}
+        if mesh.uv is not None and mesh.uv_tri is not None:
             finer["uv"], finer["uv_tri"] = _halved(mesh.uv, mesh.uv_tri)
-        if mesh.color is not None:
+        if mesh.color is not None and mesh.color_tri is not None:
             finer["color"], finer["color_tri"] = _halved(mesh.color, mesh.color_tri)
         if mesh.material is not None:
             finer["material"] = mesh.material.repeat_interleave(4)
