@@ -26,7 +26,7 @@ from glraster import camera, losses, shading
 from glraster import mesh as meshes
 
 LIGHTS = torch.nn.functional.normalize(torch.tensor([[0.5, 0.7, 0.5], [-0.8, 0.2, 0.4], [0.2, -0.3, -0.9]]), dim=1)
-LONGEST, SHORTEST = 0.16, 0.032  # wanted lengths of edges at the start and the end; the target's radius is 1
+LONGEST, SHORTEST = 0.16, 0.045  # wanted lengths of edges at the start and the end; the target's radius is 1
 EVERY = 8  # steps from one remeshing to the next
 POINTS = 100000  # of the chamfer distance
 
@@ -57,7 +57,10 @@ def fit(glctx, mesh, matrices, truth, args, remeshing, viewer) -> meshes.Mesh:
             mesh = mesh.replace(pos=found.pos, tri=found.tri)
             smooth = meshes.LargeSteps(mesh.topology, strength=args.strength)
             moved = smooth.to_unknowns(found.pos)
+            share = len(unknowns) / len(moved)  # of a vertex in the loss: the more there are, the less each counts
             unknowns = meshes.carry_state(optimizer, unknowns, moved, found.weights)
+            optimizer.state[unknowns]["first"] *= share
+            optimizer.state[unknowns]["second"] *= share**2
         chosen = torch.randperm(len(matrices), generator=generator)[: args.batch].to(truth.device)
         optimizer.param_groups[0]["lr"] = args.rate * 0.1**gone
         pos = smooth.to_positions(unknowns)
