@@ -1,6 +1,7 @@
 """Losses of meshes and images, beside plain loops; gradients; open, degenerate and tangled meshes."""
 
 import math
+import sys
 
 import pytest
 import torch
@@ -106,11 +107,13 @@ def test_chamfer():
     assert losses.nearest_points(far, far).tolist() == [0, 1]
 
 
-def test_chamfer_in_parts(monkeypatch):
+def test_both_ways_to_nearest_points(monkeypatch):
     generator = torch.Generator().manual_seed(1)
     a, b = torch.randn(40, 3, generator=generator), torch.randn(9, 3, generator=generator)
     whole = losses.nearest_points(a, b)
-    monkeypatch.setattr("glraster.losses.mesh._MOST_DISTANCES", 30)
+    monkeypatch.setattr(losses.mesh, "_MOST_DISTANCES", 30)
+    assert torch.equal(losses.mesh._nearest_of_all(a, b), whole)
+    monkeypatch.setitem(sys.modules, "scipy.spatial", None)
     assert torch.equal(losses.nearest_points(a, b), whole)
 
 

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from glraster.camera import perspective
+
 __all__ = ["Camera", "Pose"]
 
 Vector = Sequence[float] | np.ndarray
@@ -113,12 +115,7 @@ class Camera:
         The depth range goes with the distance to the target: from 1/100 to 100 times of it.
         """
         distance = _axes(self._pose)[3]
-        near, far = distance / 100, distance * 100
-        scale = 1 / math.tan(math.radians(self.fov) / 2)
-        matrix = torch.zeros(4, 4)
-        matrix[0, 0], matrix[1, 1], matrix[3, 2] = scale / aspect, scale, -1.0
-        matrix[2, 2], matrix[2, 3] = (near + far) / (near - far), 2 * near * far / (near - far)
-        return matrix
+        return perspective(self.fov, aspect, distance / 100, distance * 100)
 
     def matrix(self, aspect: float = 1.0) -> torch.Tensor:
         """World to clip space: `projection(aspect) @ view`."""

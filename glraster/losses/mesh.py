@@ -121,7 +121,21 @@ def chamfer_distance(a: torch.Tensor, b: torch.Tensor, *, squared: bool = True) 
 
 @torch.no_grad()
 def nearest_points(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Returns [P] int64: for each point of `a` [P, 3] which of `b` [Q, 3] is nearest, the first of equals."""
+    """Returns [P] int64: for each point of `a` [P, 3] which of `b` [Q, 3] is nearest, one of them where several are.
+
+    On the CPU with scipy's search tree, if scipy is there; else, and on GPUs, from all distances, some rows at a time.
+    """
+    if a.device.type == "cpu":
+        try:
+            from scipy.spatial import cKDTree
+        except ImportError:
+            pass
+        else:
+            return torch.from_numpy(cKDTree(b.double().numpy()).query(a.double().numpy())[1])
+    return _nearest_of_all(a, b)
+
+
+def _nearest_of_all(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     rows = max(1, _MOST_DISTANCES // max(len(b), 1))
     exact = "donot_use_mm_for_euclid_dist"  # the other way squares coordinates, and rounds
     return torch.cat([torch.cdist(part, b, compute_mode=exact).argmin(1) for part in a.split(rows)])
