@@ -141,6 +141,7 @@ def test_tensors_are_on_the_cpu(cpu, make):
     assert tensor.device == torch.device("cuda") == torch.device(0) == torch.device("cpu") and not tensor.is_cuda
 
 
+@pytest.mark.filterwarnings("ignore:torch.set_default_tensor_type")
 def test_default_devices(cpu):
     with torch.device("cuda"):
         assert torch.zeros(1).device.type == "cpu"
