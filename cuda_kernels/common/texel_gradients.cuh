@@ -21,6 +21,7 @@ GLR_FUNC auto span_grad_texels(const Params& p, const PixelSpan& span, const Spa
 template <class Params, class T>
 GLR_FUNC void prefetch_grads(const Params& p, const PixelSpan& span, const SpanLevels<T>& levels, int32_t upper,
                              const SpanFootprints<T>& prints) {
+  if (kSpan == 1 || stays_cached(p, levels, upper)) return;
   const int64_t C = p.C;
   const auto grads_at = span_grad_texels(p, span, levels, upper);
   for (int32_t j = 0; j < span.count; ++j) {

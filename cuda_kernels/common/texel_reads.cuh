@@ -60,11 +60,18 @@ GLR_FUNC void with_channels(const Params<T>& p, const Step& step) {
 #endif
 }
 
+// Whether a level is small enough to stay in a core's cache by itself: judged by the first pixel's.
+template <class Params, class T>
+GLR_FUNC bool stays_cached(const Params& p, const SpanLevels<T>& levels, int32_t upper) {
+  return p.level_size[levels.lower[0] + upper] * int64_t(sizeof(T)) <= 1 << 18;
+}
+
 // Starts to bring the texels that pixels read of a level into the cache. All four: those of a row lie in two lines
 // often enough.
 template <class Params, class T>
 GLR_FUNC void prefetch_texels(const Params& p, const PixelSpan& span, const SpanLevels<T>& levels, int32_t upper,
                               const SpanFootprints<T>& prints) {
+  if (kSpan == 1 || stays_cached(p, levels, upper)) return;
   const int64_t C = p.C;
   const auto texels_at = span_texels(p, span, levels, upper);
   for (int32_t j = 0; j < span.count; ++j)
