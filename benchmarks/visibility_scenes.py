@@ -140,12 +140,12 @@ def make_scenes(mesh: Path | None = None) -> list[Scene]:
         _scene("box through ball, fine", _icosphere(5, 0.6), _turned(_box(6, 0.75), tilt, (0.3, 0.1, 0.3))),
         _scene("crossing sheets", _turned(_sheet(16), (0.1, 0.6, 0.1)), _turned(_sheet(16), (0.5, -0.5, 0.3))),
         *(
-            _scene(f"facets of a {name}", _turned(body, tilt), facets=True)
+            _scene(f"facets of {name}", _turned(body, tilt), facets=True)
             for name, body in (
-                ("box", _box(0)),
-                ("box", _box(6)),
-                ("icosphere", _icosphere(1)),
-                ("icosphere", _icosphere(3)),
+                ("a box", _box(0)),
+                ("a box", _box(6)),
+                ("an icosphere", _icosphere(1)),
+                ("an icosphere", _icosphere(3)),
             )
         ),
         _scene("unwelded icosphere", _unwelded(_turned(_icosphere(5), tilt))),

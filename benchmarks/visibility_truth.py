@@ -22,6 +22,8 @@ Method = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torc
 SAMPLES = 8  # of the truth, along each axis of a pixel
 PLACES = 4  # of the sample that the methods see
 STEP = 1.0  # of central differences, in pixels, for a velocity of one
+# Of single vertices, which bend the outline as they move.
+VERTEX_SAMPLES, VERTEX_STEP = 16, 0.25
 
 
 def weight(size: int) -> torch.Tensor:
@@ -90,7 +92,7 @@ def true_vertex_gradient(
     inside[
         rows.start - int(low[1]) : rows.stop - int(low[1]), columns.start - int(low[0]) : columns.stop - int(low[0])
     ] = weight(size)[rows, columns, None]
-    step, found = STEP * 2 / size, []
+    step, found = VERTEX_STEP * 2 / size, []
     for axis in range(3):
         ends = []
         for sign in (1, -1):
@@ -99,7 +101,7 @@ def true_vertex_gradient(
             pos = to_clip(vertices, camera)
             pos[:, :2] = (pos[:, :2] - centre * pos[:, 3:]) * (size / side)
             with torch.no_grad():
-                image = draw(glctx, scene, pos[None].float(), colors, SAMPLES * side)[0]
-            ends.append(image.reshape(side, SAMPLES, side, SAMPLES, -1).mean((1, 3), dtype=torch.float64))
+                image = draw(glctx, scene, pos[None].float(), colors, VERTEX_SAMPLES * side)[0]
+            ends.append(image.reshape(side, VERTEX_SAMPLES, side, VERTEX_SAMPLES, -1).mean((1, 3), dtype=torch.float64))
         found.append(((ends[0] - ends[1]) * inside).sum((0, 1)) / (2 * step * size**2))
     return torch.stack(found, 1)

@@ -2,9 +2,8 @@
 // fixed point of the screen
 //   d (z/w) = sum lambda_k (dz_k - z_x dx_k - z_y dy_k - z_0 dw_k)
 // with the plane's slopes z_x, z_y and its depth z_0 in the middle of the screen. Source: the quotient rule.
+#include "common/image_planes.cuh"
 #include "common/pixel_runs.cuh"
-#include "common/screen_plane.cuh"
-#include "common/triangle_id.cuh"
 
 template <class T>
 struct DepthParams {
@@ -30,14 +29,8 @@ struct DepthIds {
 template <class T>
 GLR_FUNC bool plane_of(const DepthParams<T>& p, const PixelRun& run, VertexIndices* t, ScreenPlane* plane) {
   if (!load_triangle(p.tri, p.num_triangles, p.V, run.triangle, t)) return false;
-  const int64_t x = run.begin - run.row * p.W, y = run.row % p.H;
-  const double fx = double(2 * x + 1 - p.W) / double(p.W), fy = double(2 * y + 1 - p.H) / double(p.H);
-  const int32_t index[3] = {t->v0, t->v1, t->v2};
-  for (int k = 0; k < 3; ++k) {
-    const Vec4<T> v = load4(p.pos + run.row / p.H * p.pos_stride + int64_t(index[k]) * 4);
-    plane->corner[k] = {double(v.x) - fx * double(v.w), double(v.y) - fy * double(v.w), double(v.z), double(v.w)};
-  }
-  return set_plane(2. / double(p.W), 2. / double(p.H), plane);
+  const double fx = sample_at(p, 0, int32_t(run.begin - run.row * p.W)), fy = sample_at(p, 1, int32_t(run.row % p.H));
+  return plane_at(p, run.row / p.H, run.triangle, fx, fy, plane);
 }
 
 // What a triangle's d (z/w) / dz_k is multiplied with for x, y and w.

@@ -7,9 +7,9 @@
 //   sum lambda_k (x_k, y_k, w_k) = (f_x, f_y, 1)   at f in normalised device coordinates,   z/w = sum lambda_k z_k
 // Source: in the line of Pidhorskyi et al., "Rasterized Edge Gradients", 2024; the divergence theorem; homogeneous
 // rasterization (Olano and Greer 1997).
+#include "common/depth_rows.cuh"
+#include "common/image_planes.cuh"
 #include "common/neighbours.cuh"
-#include "common/screen_plane.cuh"
-#include "common/triangle_id.cuh"
 
 template <class T>
 struct EdgeGradientsParams {
@@ -46,41 +46,6 @@ struct Boundary {
 };
 
 constexpr int kMostSteps = 32;  // of a walk, in triangles
-
-template <class T>
-GLR_FUNC double pixel_size(const EdgeGradientsParams<T>& p, int axis) {
-  return 2. / double(axis ? p.H : p.W);
-}
-
-// The centre of pixel i along an axis.
-template <class T>
-GLR_FUNC double sample_at(const EdgeGradientsParams<T>& p, int axis, int32_t i) {
-  const int64_t size = axis ? p.H : p.W;
-  return double(2 * int64_t(i) + 1 - size) / double(size);
-}
-
-// The triangle that a pixel sees; -1 if none, or one that does not exist.
-template <class T>
-GLR_FUNC int32_t triangle_at(const EdgeGradientsParams<T>& p, int64_t pixel) {
-  const int32_t triangle = decode_triangle(p.rast[pixel * 4 + 3]);
-  VertexIndices v;
-  return load_triangle(p.tri, p.num_triangles, p.V, triangle, &v) ? triangle : -1;
-}
-
-// A vertex relative to (fx, fy).
-template <class T>
-GLR_FUNC Vec4<double> corner_at(const EdgeGradientsParams<T>& p, int64_t image, int32_t vertex, double fx, double fy) {
-  const Vec4<T> v = load4(p.pos + image * p.pos_stride + int64_t(vertex) * 4);
-  return {double(v.x) - fx * double(v.w), double(v.y) - fy * double(v.w), double(v.z), double(v.w)};
-}
-
-// The plane of a triangle at (fx, fy); false if it is seen edge-on.
-template <class T>
-GLR_FUNC bool plane_at(const EdgeGradientsParams<T>& p, int64_t image, int32_t triangle, double fx, double fy,
-                       ScreenPlane* plane) {
-  for (int k = 0; k < 3; ++k) plane->corner[k] = corner_at(p, image, p.tri[int64_t(triangle) * 3 + k], fx, fy);
-  return set_plane(pixel_size(p, 0), pixel_size(p, 1), plane);
-}
 
 enum WalkEnd { kGaveUp, kFold, kOpenEdge, kReached };
 
@@ -120,16 +85,10 @@ GLR_FUNC Walk walk(const EdgeGradientsParams<T>& p, int64_t image, int32_t first
   return walk;
 }
 
-// Which of two surfaces occludes the other, from their planes at both centres.
-template <class T>
-GLR_FUNC Boundary compare_depths(const EdgeGradientsParams<T>& p, const PixelPair& pair) {
-  const int axis = pair.axis;
+// Which of the surfaces of two neighbours is in front, from the depths and slopes of their planes, each at its own
+// centre; nothing of planes that are not known (NaN).
+GLR_FUNC Boundary compare_depths(double za, double slope_a, double zb, double slope_b) {
   Boundary found;
-  ScreenPlane a, b;
-  if (!plane_at(p, pair.image, pair.a, sample_at(p, 0, pair.x), sample_at(p, 1, pair.y), &a)) return found;
-  const double bx = sample_at(p, 0, pair.x + !axis), by = sample_at(p, 1, pair.y + axis);
-  if (!plane_at(p, pair.image, pair.b, bx, by, &b)) return found;
-  const double za = a.depth(), slope_a = a.depth_slope(axis), zb = b.depth(), slope_b = b.depth_slope(axis);
   const double at_a = zb - slope_b - za, at_b = za + slope_a - zb;  // how much nearer a pixel's own triangle is there
   const double least = 0.2 * (fabs(slope_a) + fabs(slope_b)) + 1e-6;
   if (at_a > least && at_b < -least)
@@ -139,6 +98,22 @@ GLR_FUNC Boundary compare_depths(const EdgeGradientsParams<T>& p, const PixelPai
   else if (at_a > 0 && at_b > 0 && at_a + at_b > least)
     found.kind = kIntersection, found.distance = at_a / (at_a + at_b);
   return found;
+}
+
+// The same of a pair.
+template <class T>
+GLR_FUNC Boundary compare_pair(const EdgeGradientsParams<T>& p, const PixelPair& pair) {
+  const int axis = pair.axis;
+  Boundary found;
+  if (pair.a < 0 || pair.b < 0) {
+    found.kind = pair.a >= 0 ? kAOccludes : kBOccludes;
+    return found;
+  }
+  ScreenPlane a, b;
+  if (!plane_at(p, pair.image, pair.a, sample_at(p, 0, pair.x), sample_at(p, 1, pair.y), &a)) return found;
+  const double bx = sample_at(p, 0, pair.x + !axis), by = sample_at(p, 1, pair.y + axis);
+  if (!plane_at(p, pair.image, pair.b, bx, by, &b)) return found;
+  return compare_depths(a.depth(), a.depth_slope(axis), b.depth(), b.depth_slope(axis));
 }
 
 // Where a surface that occludes another ends between two neighbours; one surface if it reaches the other's triangle.
@@ -165,18 +140,6 @@ GLR_FUNC void find_outline(const EdgeGradientsParams<T>& p, const PixelPair& pai
   found->distance = from_b ? 1. - distance : distance;
 }
 
-// The boundary between two neighbours that see different triangles.
-template <class T>
-GLR_FUNC Boundary find_boundary(const EdgeGradientsParams<T>& p, const PixelPair& pair) {
-  Boundary found;
-  if (pair.a >= 0 && pair.b >= 0)
-    found = compare_depths(p, pair);
-  else
-    found.kind = pair.a >= 0 ? kAOccludes : kBOccludes;
-  if (found.kind != kOneSurface) find_outline(p, pair, &found);
-  return found;
-}
-
 // The pair of a pixel and its next one along an axis; false if both see the same.
 template <class T>
 GLR_FUNC bool load_pair(const EdgeGradientsParams<T>& p, int64_t image, int32_t x, int32_t y, int axis,
@@ -190,7 +153,10 @@ GLR_FUNC bool load_pair(const EdgeGradientsParams<T>& p, int64_t image, int32_t 
 template <class T>
 GLR_STEP bool is_one_surface(const EdgeGradientsParams<T>& p, int64_t image, int32_t x, int32_t y, int axis) {
   PixelPair pair;
-  return !load_pair(p, image, x, y, axis, &pair) || find_boundary(p, pair).kind == kOneSurface;
+  if (!load_pair(p, image, x, y, axis, &pair)) return true;
+  Boundary found = compare_pair(p, pair);
+  if (found.kind != kOneSurface) find_outline(p, pair, &found);
+  return found.kind == kOneSurface;
 }
 
 // The colours on both sides of a boundary, each extrapolated from the pixel behind.
@@ -276,14 +242,12 @@ GLR_FUNC void for_each_derivative(const EdgeGradientsParams<T>& p, const PixelPa
   }
 }
 
-// The boundary of pixel (x, y) and its next one along an axis; false if there is none.
+// From what the depths of a pair say to its boundary; false if there is none.
 template <class T>
-GLR_FUNC bool load_boundary(const EdgeGradientsParams<T>& p, int64_t image, int32_t x, int32_t y, int axis,
-                            PixelPair* pair, Boundary* found, Jump<T>* jump) {
-  if (!load_pair(p, image, x, y, axis, pair)) return false;
-  *found = find_boundary(p, *pair);
-  if (found->kind == kOneSurface) return find_crease(p, *pair, found, jump);
-  *jump = jump_at(p, *pair);
+GLR_FUNC bool find_boundary(const EdgeGradientsParams<T>& p, const PixelPair& pair, Boundary* found, Jump<T>* jump) {
+  if (found->kind != kOneSurface) find_outline(p, pair, found);
+  if (found->kind == kOneSurface) return find_crease(p, pair, found, jump);
+  *jump = jump_at(p, pair);
   return true;
 }
 
@@ -296,6 +260,30 @@ GLR_FUNC bool id_differs(const EdgeGradientsParams<T>& p, int64_t row, int32_t y
   return id[(axis ? p.W : 1) * 4 * step] != id[0];
 }
 
+// Adds the gradients of a boundary, d loss / d its place times d its place / d pos.
+template <class T>
+GLR_FUNC void boundary_bwd(const EdgeGradientsParams<T>& p, const PixelPair& pair, Boundary found) {
+  const int axis = pair.axis;
+  Jump<T> jump;
+  if (!find_boundary(p, pair, &found, &jump)) return;
+  const T* g = p.grad_out + ((pair.image * p.H + pair.y) * p.W + pair.x) * p.C;
+  const int64_t next = axis ? p.W * p.C : p.C;
+  T weight = T(0);
+  for (int64_t c = 0; c < p.C; ++c) weight += (g[c] + g[c + next]) * jump(c);
+  if (weight == 0) return;
+  const double half = 0.5 * double(weight);
+  const bool intersects = found.kind == kIntersection;
+  for_each_derivative(p, pair, found, [&](int32_t vertex, const Vec4<double>& d) {
+    double* target = p.grad_pos + pair.image * p.pos_stride + int64_t(vertex) * 4;
+    if (axis == 0 || intersects) atomic_add(target, half * d.x);
+    if (axis == 1 || intersects) atomic_add(target + 1, half * d.y);
+    if (intersects) atomic_add(target + 2, half * d.z);
+    atomic_add(target + 3, half * d.w);
+  });
+}
+
+#ifdef GLR_WARP_SIZE
+
 template <class T>
 GLR_KERNEL edge_gradients_bwd(const EdgeGradientsParams<T>& p) {
   GLR_FOR_EACH_PIXEL(row, x, p.N * p.H, p.W) {
@@ -303,25 +291,30 @@ GLR_KERNEL edge_gradients_bwd(const EdgeGradientsParams<T>& p) {
     const int32_t y = int32_t(row - image * p.H);
     for (int axis = 0; axis < 2; ++axis) {
       PixelPair pair;
-      Boundary found;
-      Jump<T> jump;
-      if (!id_differs(p, row, y, x, axis, 1) || !load_boundary(p, image, x, y, axis, &pair, &found, &jump)) continue;
-      const T* g = p.grad_out + (row * p.W + x) * p.C;
-      const int64_t next = axis ? p.W * p.C : p.C;
-      T weight = T(0);
-      for (int64_t c = 0; c < p.C; ++c) weight += (g[c] + g[c + next]) * jump(c);
-      if (weight == 0) continue;
-      for_each_derivative(p, pair, found, [&](int32_t vertex, const Vec4<double>& d) {
-        double* target = p.grad_pos + image * p.pos_stride + int64_t(vertex) * 4;
-        const double half = 0.5 * double(weight);
-        if (axis == 0 || found.kind == kIntersection) atomic_add(target, half * d.x);
-        if (axis == 1 || found.kind == kIntersection) atomic_add(target + 1, half * d.y);
-        if (found.kind == kIntersection) atomic_add(target + 2, half * d.z);
-        atomic_add(target + 3, half * d.w);
-      });
+      if (id_differs(p, row, y, x, axis, 1) && load_pair(p, image, x, y, axis, &pair))
+        boundary_bwd(p, pair, compare_pair(p, pair));
     }
   }
 }
+
+#else
+
+// Most pairs that see different triangles see one surface: what tells is found once for every pixel, in rows.
+template <class T>
+GLR_KERNEL edge_gradients_bwd(const EdgeGradientsParams<T>& p) {
+  for_each_differing_pair(
+      p, [&](int64_t image, int32_t x, int32_t y, int axis, const PixelDepth& a, const PixelDepth& b) {
+        Boundary found;
+        if (a.triangle < 0 || b.triangle < 0)
+          found.kind = a.triangle >= 0 ? kAOccludes : kBOccludes;
+        else
+          found = compare_depths(a.depth, axis ? a.slope_y : a.slope_x, b.depth, axis ? b.slope_y : b.slope_x);
+        if (found.kind != kOneSurface || p.crease)
+          boundary_bwd(p, PixelPair{image, x, y, axis, a.triangle, b.triangle}, found);
+      });
+}
+
+#endif
 GLR_EXPORT(edge_gradients_bwd, EdgeGradientsParams)
 
 // The change of the image along the tangent of pos: of both pixels of a pair, half the jump times the motion.
@@ -338,8 +331,10 @@ GLR_KERNEL edge_gradients_jvp(const EdgeGradientsParams<T>& p) {
       Boundary found;
       Jump<T> jump;
       if (!id_differs(p, row, y, x, axis, before ? -1 : 1) ||
-          !load_boundary(p, image, x - (before && !axis), y - (before && axis), axis, &pair, &found, &jump))
+          !load_pair(p, image, x - (before && !axis), y - (before && axis), axis, &pair))
         continue;
+      found = compare_pair(p, pair);
+      if (!find_boundary(p, pair, &found, &jump)) continue;
       double motion = 0;
       for_each_derivative(p, pair, found, [&](int32_t vertex, const Vec4<double>& d) {
         const Vec4<T> t = load4(p.tangent_pos + image * p.pos_stride + int64_t(vertex) * 4);

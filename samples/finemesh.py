@@ -6,8 +6,8 @@ A bear of some 30,000 triangles is turned, moved and stretched; three small pict
 search for the nine numbers sees. `antialias` looks for silhouettes among the edges of the very triangles that pixels
 show: of triangles this small it hardly ever finds one, and its gradients are faint and point anywhere.
 
-Expected: with antialias the mean distance between vertices where they are and where they ought to be shrinks to half
-at best; with edge_gradients to a fiftieth. The picture has a row for each: before, after, and the target.
+Expected: with antialias the mean distance between vertices where they are and where they ought to be hardly shrinks;
+with edge_gradients it shrinks to a tenth and less. The picture has a row for each: before, after, and the target.
 """
 
 import pictures

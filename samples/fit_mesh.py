@@ -17,7 +17,7 @@ import options
 import pictures
 import torch
 from bear import bear as make_bear
-from blending import by_edge_gradients
+from blending import by_antialias
 
 import glraster.torch as dr
 from glraster import camera
@@ -28,7 +28,7 @@ COLORS = torch.tensor([[0.95, 0.75, 0.5], [0.15, 0.3, 0.55], [0.35, 0.15, 0.3]])
 STAGES = ((2 / 7, 10.0), (2 / 7, 19.0), (3 / 7, 30.0))  # share of the iterations, smoothing; a refinement between two
 
 
-def render(glctx, mesh, mvps, resolution, topology=None, blend=by_edge_gradients):
+def render(glctx, mesh, mvps, resolution, topology=None, blend=by_antialias):
     """Draws a mesh lit by three soft lights: [N, resolution, resolution, 4], coverage in the last channel."""
     pos = camera.transform(mesh.pos, mvps)
     rast, _ = dr.rasterize(glctx, pos, mesh.tri, (resolution, resolution))
