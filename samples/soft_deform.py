@@ -1,12 +1,13 @@
 """Deforms a sphere until it has the silhouettes of a target in 120 views; nothing else of the target is known.
 
-    python samples/soft_deform.py [--mesh spot.obj] [--max-iter 500] [--batch 24] [--out out/soft_deform]
+    python samples/soft_deform.py [--mesh spot.obj] [--max-iter 300] [--batch 12] [--out out/soft_deform]
 
 The views of Liu et al., "Soft Rasterizer" (2019): from 24 sides at each of five heights, 64 x 64 pixels; and their
 loss: intersection over union, with smoothness of the mesh.
 
-Expected: an intersection over union of more than 0.95 in 16 views that the fit has not seen (the hard rasterizer draws
-them, at 256 x 256), after a minute or two. comparison.png shows start, fit and target; fitted.obj is the mesh.
+Expected: for spot.obj an intersection over union of 0.93 in 16 views that the fit has not seen (the hard rasterizer
+draws them, at 256 x 256), up from 0.55; ears and horns stay blunt. comparison.png shows start, fit and target;
+fitted.obj is the mesh.
 """
 
 from pathlib import Path
@@ -63,8 +64,8 @@ def shaded(glctx, shape: mesh.Mesh, matrices: torch.Tensor) -> torch.Tensor:
 def main() -> None:
     parser = options.make_parser(__doc__, out="out/soft_deform")
     parser.add_argument("--mesh", type=options.existing_file, help="target (default: a procedural bear)")
-    parser.add_argument("--max-iter", type=options.positive, default=500)
-    parser.add_argument("--batch", type=options.positive, default=24, help="views per iteration (default: 24 of 120)")
+    parser.add_argument("--max-iter", type=options.positive, default=300)
+    parser.add_argument("--batch", type=options.positive, default=12, help="views per iteration (default: 12 of 120)")
     parser.add_argument("--resolution", type=options.positive, default=64)
     parser.add_argument("--subdivisions", type=options.positive, default=3, help="of the sphere (default: 3)")
     parser.add_argument("--lr", type=float, default=0.01)

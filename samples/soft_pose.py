@@ -1,14 +1,14 @@
 """Finds how a cube is turned from one picture, by descent: with a hard rasterizer, and with soft ones.
 
-    python samples/soft_pose.py [--trials 64] [--turned 50] [--max-iter 100] [--resolution 32] [--out out/soft_pose]
+    python samples/soft_pose.py [--trials 64] [--turned 60] [--max-iter 100] [--resolution 32] [--out out/soft_pose]
 
-Descent alone, no search, from starts that are 50 degrees off about a random axis. Where the picture must change much
+Descent alone, no search, from starts that are 60 degrees off about a random axis. Where the picture must change much
 before it resembles the target more, descent stays. Edges that fade far (a large sigma) let it see farther, and miss the
 end; annealed from large to small they do both.
 
-Expected: a table of how many trials end within 5 degrees, of which annealing solves at least twice as many as the hard
-rasterizer (rasterize, interpolate, antialias); success.png plots the share against the tolerance, trials.png shows the
-first trials: starts, one row of ends for each way, truth.
+Expected: a table of how many trials end within 5 degrees: 19 of 64 with the hard rasterizer (rasterize, interpolate,
+antialias), 33 with a fixed sigma, 36 with an annealed one. success.png plots the share against the tolerance, and
+trials.png the first trials: starts, one row of ends for each way, truth.
 """
 
 import math
@@ -26,7 +26,7 @@ from glraster.soft import soft_rasterize
 COLORS = torch.tensor(
     [[0.9, 0.2, 0.2], [0.2, 0.8, 0.3], [0.2, 0.3, 0.9], [0.9, 0.8, 0.2], [0.8, 0.3, 0.8], [0.3, 0.8, 0.8]]
 )
-SIGMA, GAMMA = (1e-2, 1e-5), (3e-1, 1e-3)  # at the start and at the end of annealing
+SIGMA, GAMMA = (1e-2, 1e-4), (3e-1, 1e-2)  # at the start and at the end of annealing
 FIXED = 0.5  # where between them, on a logarithmic scale, the fixed ones lie
 
 
@@ -47,18 +47,18 @@ class Cube:
         return camera.transform(self.shape.pos, camera.perspective(40.0).to(view) @ view)
 
     def hard(self, rotations: torch.Tensor, progress: float = 0.0) -> torch.Tensor:
-        """Colour, black outside, and coverage: [N, H, W, 4]."""
+        """Pictures [N, H, W, 3], black outside of the cube."""
         pos = self.clip(rotations)
         rast, _ = glraster.rasterize(self.glctx, pos, self.shape.tri, self.size)
         color, _ = glraster.interpolate(self.colors, rast, self.faces)
-        covered = (rast[..., 3:] > 0).float()
-        return glraster.antialias(torch.cat([color, covered], -1), rast, pos, self.shape.tri)
+        return glraster.antialias(color, rast, pos, self.shape.tri)
 
     def soft(self, rotations: torch.Tensor, progress: float) -> torch.Tensor:
         modes = {"sigma": between(SIGMA, progress), "gamma": between(GAMMA, progress), "near": 3.0, "far": 8.0}
         tri = self.shape.tri
         rgba, _ = soft_rasterize(self.clip(rotations), tri, self.colors, self.size, attr_tri=self.faces, **modes)
-        return torch.cat([rgba[..., :3] * rgba[..., 3:], rgba[..., 3:]], -1)
+        # Softmax's colour ends some way outside of the cube, where it fades into nothing; alpha tells the true edge.
+        return rgba[..., :3] * (1 - progress + progress * rgba[..., 3:])
 
     def fixed(self, rotations: torch.Tensor, progress: float) -> torch.Tensor:
         return self.soft(rotations, FIXED)
@@ -91,13 +91,13 @@ def report(out: Path, found: dict[str, list[float]], rows: list[torch.Tensor]) -
     axes.legend()
     out.mkdir(parents=True, exist_ok=True)
     figure.savefig(out / "success.png", dpi=120)
-    pictures.save(out / "trials.png", pictures.grid([row[:8, ..., :3].detach() for row in rows]))
+    pictures.save(out / "trials.png", pictures.grid([row[:8].detach() for row in rows]))
 
 
 def main() -> None:
     parser = options.make_parser(__doc__, out="out/soft_pose")
     parser.add_argument("--trials", type=options.positive, default=64)
-    parser.add_argument("--turned", type=float, default=50.0, help="degrees from start to truth (default: 50)")
+    parser.add_argument("--turned", type=float, default=60.0, help="degrees from start to truth (default: 60)")
     parser.add_argument("--max-iter", type=options.positive, default=100)
     parser.add_argument("--resolution", type=options.positive, default=32)
     parser.add_argument("--seed", type=int, default=0)
@@ -118,7 +118,7 @@ def main() -> None:
         for name, draw in ways.items():
             ends[name] = descend(draw, starts, target, args.max_iter, steps)
             found[name] = [camera.degrees_between(*pair) for pair in zip(ends[name], truth, strict=True)]
-            viewer.show(ends=cube.hard(ends[name][:4])[..., :3])
+            viewer.show(ends=cube.hard(ends[name][:4]))
         report(Path(args.out), found, [cube.hard(r) for r in (starts, *ends.values())] + [target])
         print(f"See {args.out}.")
         viewer.wait()
