@@ -227,7 +227,7 @@ class _Work:
 def _items(scene: Scene) -> tuple[torch.Tensor, torch.Tensor, int]:
     """Items before each image, [N + 1]; each image's first triangle, [N]; and the number of items."""
     N, T = scene.num_images, scene.tri.shape[0]
-    ranges = torch.tensor([[0, T]]).expand(N, 2) if scene.ranges is None else scene.ranges.long()
+    ranges = torch.tensor([[0, T]], device="cpu").expand(N, 2) if scene.ranges is None else scene.ranges.long()
     first, count = ranges.unbind(1)
     ends = count.cumsum(0)
     numbers = to_device(torch.cat([ends.new_zeros(1), ends, first]), scene.pos.device)

@@ -59,7 +59,7 @@ def find_visible(
         **{"guard_x": _guard(W, H), "guard_y": _guard(H, W), "pixel_x": 1 / W, "pixel_y": 1 / H},
     }
     if by_cells:
-        failed = torch.zeros(1, dtype=torch.int64)
+        failed = torch.zeros(1, dtype=torch.int64, device="cpu")  # whatever the default device is
         KERNELS.launch("rasterize_cells", max(found.numel(), num_items), failed=failed, **fields)
         if failed.item():
             raise MemoryError(f"rasterize(): not enough memory for lists of {num_items} triangles")

@@ -56,6 +56,7 @@ def test_cases_and_floors(benchmark):
         "antialias, topology",
         "antialias",
         "antialias backward",
+        "edge_gradients backward",
     ]
     for case in found.values():
         case.run()

@@ -2,11 +2,12 @@
 // triangle of a row is looked at once.
 #pragma once
 
+#include "image_planes.cuh"
+
 #ifndef GLR_WARP_SIZE
 
+#include <utility>
 #include <vector>
-
-#include "image_planes.cuh"
 
 // What a pixel sees: a triangle (-1: none), z/w of its plane at the pixel's centre, and its change per pixel; NaN for a
 // triangle that is seen edge-on.
