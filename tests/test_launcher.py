@@ -55,8 +55,11 @@ FIRST_AND_LAST = {
     "rasterize": ["rasterize_triangles", "rasterize_tiles"],
     "upload": ["upload_integers"],
     "corners": ["corners_order"],
+    "depth": ["depth_bwd", "depth_jvp"],
+    "edge_gradients": ["edge_gradients_bwd", "edge_gradients_jvp"],
     "facing": ["facing_find"],
     "topology": ["topology_keys", "topology_match"],
+    "soft_rasterize": ["soft_fwd", "soft_bwd"],
     "texture": ["texture_mipmap_fwd", "texture_mipmap_bwd"],
 }
 
