@@ -1,10 +1,8 @@
-"""The samples of meshes, materials and remeshing, with few iterations, as a user runs them."""
+"""The samples of materials and of minibatches of meshes, with few iterations, as a user runs them."""
 
 import imageio.v3 as imageio
 import pytest
 from sample_runs import run_sample
-
-from glraster import mesh
 
 
 def test_ranges(tmp_path):
@@ -20,19 +18,8 @@ def test_materials(tmp_path):
     gold, red, banded = (picture[16 + 32 * row, 16::32][:5] for row in range(3))  # middles of the balls
     assert (gold[2:, 0] > gold[2:, 2] + 40).all() and (red[:, 0] > red[:, 1] + 60).all()
     assert (banded[:, 2] > banded[:, 0]).all()
-    assert (
-        abs(picture[8:24, 8:24]).std() > 1.5 * abs(picture[8:24, 136:152]).std()
-    )  # a mirror shows more than rough gold
-
-
-def test_remesh_fit(tmp_path):
-    few = ["--resolution", 64, "--seconds", 100, "--max-iter", 60, "--subdivisions", 2, "--views", 8]
-    lines = run_sample("remesh_fit", *few, "--out", tmp_path).stdout.splitlines()
-    fixed, remeshed = (float(line.split("chamfer ")[1].split()[0]) for line in lines[:2])
-    assert remeshed < 0.5 * fixed < 0.02
-    found = mesh.load(tmp_path / "remeshed.obj")
-    assert len(found.tri) > 1000 and (found.topology.counts == 2).all()
-    assert imageio.imread(tmp_path / "comparison.png").any()
+    mirror, rough = picture[8:24, 8:24], picture[8:24, 136:152]
+    assert mirror.std() > 1.5 * rough.std()
 
 
 @pytest.mark.parametrize("sample", ["fit_mesh", "remesh_fit"])
