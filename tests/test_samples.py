@@ -31,19 +31,19 @@ def test_gauss_newton(tmp_path):
 
 
 def test_intersect(tmp_path):
-    few = ["--resolution", 32, "--max-iter", 60]
+    few = ["--resolution", 64, "--max-iter", 60]
     out = run_sample("intersect", *few, "--context", "software", "--out", tmp_path / "found.png").stdout
     off = {line.split(":")[0]: float(line.split()[-1]) for line in out.splitlines() if "off by" in line}
-    assert off["antialias"] == 0.25 and off["edge_gradients"] < 0.02
+    assert off["antialias"] == 0.25 and off["edge_gradients"] < 0.005
     assert imageio.imread(tmp_path / "found.png").any()
 
 
 def test_finemesh(tmp_path):
-    few = ["--resolution", 24, "--max-iter", 30]
+    few = ["--resolution", 48, "--max-iter", 60]
     out = run_sample("finemesh", *few, "--context", "software", "--out", tmp_path / "found.png").stdout
     lines = [line.replace(",", "").split() for line in out.splitlines() if "mean distance" in line]
     shrunk = {words[0]: float(words[-2]) / float(words[-4]) for words in lines}
-    assert shrunk["edge_gradients:"] < 0.4 < shrunk["antialias:"]
+    assert shrunk["edge_gradients:"] < 0.2 and shrunk["antialias:"] > 0.5
     assert imageio.imread(tmp_path / "found.png").any()
 
 
