@@ -61,7 +61,7 @@ class Hands:
     def _send(self, *arguments, **named):
         self._fake(self._display, *arguments, **named)
         self._display.sync()
-        time.sleep(0.08)  # several frames, as between what hands do
+        time.sleep(0.25)  # several frames, as between what hands do
 
     def move(self, x, y):
         self._send(self._x.MotionNotify, x=self._left + x, y=self._top + y)
