@@ -1,5 +1,5 @@
 """Memory of large CPU outputs, kept for the next ones: PyTorch gives it back to the system (beyond 32 MiB, which the C
-library keeps by itself), and a copy into fresh pages takes twice as long.
+library keeps by itself), and a copy into fresh pages takes 1.7 times as long.
 
 Memory is handed out again only when nothing refers to it any more. PyTorch counts the references to a storage (tensors,
 their views, what autograd saved, arrays that share it), Python those to the object that stands for it. Whether these
