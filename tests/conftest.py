@@ -88,6 +88,20 @@ def nvcc() -> None:
         pytest.skip("no nvcc")
 
 
+@pytest.fixture(scope="session")
+def nvdisasm() -> str:
+    """NVIDIA's disassembler: on the PATH, or from the package nvidia-cuda-nvdisasm."""
+    if shutil.which("nvcc") is None:
+        pytest.skip("no nvcc")
+    found = shutil.which("nvdisasm")
+    package = importlib.util.find_spec("nvidia")
+    for folder in package.submodule_search_locations if package and package.submodule_search_locations else ():
+        found = found or next(map(str, Path(folder).glob("*/bin/nvdisasm")), None)
+    if found is None:
+        pytest.skip("no nvdisasm (pip install nvidia-cuda-nvdisasm)")
+    return found
+
+
 @pytest.fixture
 def nvrtc() -> nvidia_compilers.Nvrtc:
     """Needs NVIDIA's compiler in the form of a library."""

@@ -1,6 +1,5 @@
 """What the compilers make of the rasterizer's loops: vectors on a CPU, integers and few instructions on a GPU."""
 
-import importlib.util
 import re
 import shutil
 from pathlib import Path
@@ -46,20 +45,6 @@ def test_loops_are_vectorized(host_listings, function):
         vectors = sum(re.match(rf"(?:{LOOPS[function]})\b.*%[yz]mm", line) is not None for line in lines)
         single = sum(re.match(r"v(add|mul|sub|max|min)sd\b", line) is not None for line in lines)
         assert vectors > 0 and single <= max(vectors, 24), (vectors, single)
-
-
-@pytest.fixture(scope="session")
-def nvdisasm() -> str:
-    """NVIDIA's disassembler: on the PATH, or from the package nvidia-cuda-nvdisasm."""
-    if shutil.which("nvcc") is None:
-        pytest.skip("no nvcc")
-    found = shutil.which("nvdisasm")
-    package = importlib.util.find_spec("nvidia")
-    for folder in package.submodule_search_locations if package and package.submodule_search_locations else ():
-        found = found or next(map(str, Path(folder).glob("*/bin/nvdisasm")), None)
-    if found is None:
-        pytest.skip("no nvdisasm (pip install nvidia-cuda-nvdisasm)")
-    return found
 
 
 ARCHITECTURES = [*(pytest.param(f"sm_{n}", marks=pytest.mark.slow) for n in (86, 89, 120)), "sm_90"]

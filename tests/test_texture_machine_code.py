@@ -1,9 +1,6 @@
 """What NVIDIA's compiler makes of texture lookups: wide accesses, loads before stores, no divisions of 64 bits."""
 
-import importlib.util
 import re
-import shutil
-from pathlib import Path
 
 import machine_code
 import pytest
@@ -12,20 +9,6 @@ from glraster.cuda_kernels import compile_check, sources
 
 ARCHITECTURES = [*(pytest.param(f"sm_{n}", marks=pytest.mark.slow) for n in (86, 89, 120)), "sm_90"]
 _SLOW = re.compile(r"D(ADD|MUL|FMA|SETP|MNMX)|F2F|I2F\S*64|F2I\S*64|MUFU\.\w*64H?")
-
-
-@pytest.fixture(scope="module")
-def nvdisasm() -> str:
-    """NVIDIA's disassembler: on the PATH, or from the package nvidia-cuda-nvdisasm."""
-    if shutil.which("nvcc") is None:
-        pytest.skip("no nvcc")
-    found = shutil.which("nvdisasm")
-    package = importlib.util.find_spec("nvidia")
-    for folder in package.submodule_search_locations if package and package.submodule_search_locations else ():
-        found = found or next(map(str, Path(folder).glob("*/bin/nvdisasm")), None)
-    if found is None:
-        pytest.skip("no nvdisasm (pip install nvidia-cuda-nvdisasm)")
-    return found
 
 
 @pytest.fixture
