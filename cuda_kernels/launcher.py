@@ -230,9 +230,8 @@ class KernelFile:
             for tensor in (value,) if kind == _TENSOR else value:
                 if tensor is not None:
                     dtype = needed
-                    if (
-                        dtype is None
-                    ):  # T: the same for all; void: float32 or float64, which a number of the struct tells
+                    # T: the same for all; void: float32 or float64, which a number of the struct tells
+                    if dtype is None:
                         dtype = tensor.dtype
                         if f.type == "T":
                             dtype = instance = instance or dtype

@@ -1,6 +1,7 @@
 """Antialiasing of silhouettes, which gives visibility its gradients."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -213,6 +214,14 @@ def _jvp(tangent_color, tangent_pos, color, *inputs):
     return out
 
 
+def fields_of_image(color, rast, pos, tri, neighbours) -> dict[str, Any]:
+    """What kernels take that compare the pixels of an image: its tensors, their sizes and strides."""
+    (N, H, W, C), V = color.shape, pos.shape[-2]
+    tensors = {"color": color, "rast": rast, "pos": pos, "tri": tri, "neighbours": neighbours}
+    sizes = {"N": N, "H": H, "W": W, "C": C, "V": V, "num_triangles": tri.shape[0]}
+    return tensors | sizes | {"pos_stride": V * 4 if pos.ndim == 3 and pos.shape[0] > 1 else 0}
+
+
 def _copied(tensor):
     """An output that begins as a copy: of which the kernels on a CPU make the copy themselves."""
     out = new_output_like(tensor)
@@ -220,12 +229,8 @@ def _copied(tensor):
 
 
 def _launch(kernel, color, rast, pos, tri, neighbours, boost, **tensors):
-    N, H, W, C = color.shape
-    V = pos.shape[-2]
-    given = {"color": color, "rast": rast, "pos": pos, "tri": tri, "neighbours": neighbours}
-    given |= {"N": N, "H": H, "W": W, "C": C, "V": V, "num_triangles": tri.shape[0], "pos_gradient_boost": boost}
-    given["pos_stride"] = V * 4 if pos.ndim == 3 and pos.shape[0] > 1 else 0
-    count = N * H * W
+    given = fields_of_image(color, rast, pos, tri, neighbours) | {"pos_gradient_boost": boost}
+    count = rast.numel() // 4
     if runs_on_gpu(color.device):
         given["pairs"] = new_output(rast, 2 * count, dtype=torch.int64)
         given["num_pairs"] = new_zeros(rast, 1, dtype=torch.int64)

@@ -5,6 +5,7 @@ import torch
 from glraster.cuda_kernels.launcher import KernelFile, new_output_like, new_sum_like, rounded
 
 from .operators import Operator
+from .scene import fields_of_ids
 
 __all__ = ["add_depth_gradients"]
 
@@ -52,17 +53,7 @@ def _jvp(tangent_rast, tangent_pos, pos, tri, ids):
 
 
 def _launch(kernel, pos, tri, ids, **tensors):
-    N, H, W = ids.shape
-    V = pos.shape[-2]
-    KERNELS.launch(
-        kernel,
-        ids.numel(),
-        **{"pos": pos, "tri": tri, "ids": ids.view(torch.int32), "N": N, "H": H, "W": W, "V": V},
-        num_triangles=tri.shape[0],
-        id_stride=ids.element_size() // 4,
-        pos_stride=V * 4 if pos.ndim == 3 else 0,
-        **tensors,
-    )
+    KERNELS.launch(kernel, ids.numel(), **fields_of_ids(pos, tri, ids), **tensors)
 
 
 _inputs = "Tensor pos, Tensor tri, Tensor ids"

@@ -4,7 +4,7 @@ import torch
 
 from glraster.cuda_kernels.launcher import KernelFile, new_output, new_output_like, new_sum_like, rounded
 
-from .antialias import TopologyHash, check_image
+from .antialias import TopologyHash, check_image, fields_of_image
 from .operators import Operator
 
 __all__ = ["edge_gradients"]
@@ -97,18 +97,8 @@ def _jvp(tangent_color, tangent_pos, color, *inputs):
 
 
 def _launch(kernel, color, rast, pos, tri, neighbours, crease, **tensors):
-    N, H, W, C = color.shape
-    V = pos.shape[-2]
-    KERNELS.launch(
-        kernel,
-        N * H * W,
-        **{"color": color, "rast": rast, "pos": pos, "tri": tri, "neighbours": neighbours},
-        **{"N": N, "H": H, "W": W, "C": C, "V": V},
-        num_triangles=tri.shape[0],
-        pos_stride=V * 4 if pos.ndim == 3 and pos.shape[0] > 1 else 0,
-        crease=crease,
-        **tensors,
-    )
+    given = fields_of_image(color, rast, pos, tri, neighbours)
+    KERNELS.launch(kernel, rast.numel() // 4, **given, crease=crease, **tensors)
 
 
 _inputs = "Tensor color, Tensor rast, Tensor pos, Tensor tri, Tensor neighbours, bool crease"

@@ -6,7 +6,6 @@ Image row 0 is the bottom row; X points right and Y up, in pixels; clip space is
 
 import operator
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
@@ -16,7 +15,7 @@ from .checks import FLOATS, check_tensor
 from .contexts import RasterizeContext
 from .depth import add_depth_gradients
 from .operators import Operator
-from .scene import CULL_SIGN, Scene, Visibility
+from .scene import CULL_SIGN, Scene, Visibility, fields_of_ids
 from .visibility import find_visible
 
 __all__ = ["rasterize"]
@@ -168,18 +167,7 @@ def _jvp(tangent_pos, pos, tri, ids, output_db, grad_db):
 
 
 def _launch(kernel: str, pos: torch.Tensor, tri: torch.Tensor, ids: torch.Tensor, **tensors) -> None:
-    N, H, W = ids.shape
-    V = pos.shape[-2]
-    inputs: dict[str, Any] = {"pos": pos, "tri": tri, "ids": ids.view(torch.int32), "N": N, "H": H, "W": W, "V": V}
-    BARYCENTRICS.launch(
-        kernel,
-        ids.numel(),
-        **inputs,
-        num_triangles=tri.shape[0],
-        id_stride=ids.element_size() // 4,
-        pos_stride=V * 4 if pos.ndim == 3 else 0,
-        **tensors,
-    )
+    BARYCENTRICS.launch(kernel, ids.numel(), **fields_of_ids(pos, tri, ids), **tensors)
 
 
 _inputs = "Tensor pos, Tensor tri, Tensor ids"

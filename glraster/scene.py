@@ -1,10 +1,10 @@
 """What every rasterizer takes and gives back: a checked scene, and which triangle each pixel sees."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
-__all__ = ["CULL_SIGN", "Scene", "Visibility"]
+__all__ = ["CULL_SIGN", "Scene", "Visibility", "fields_of_ids"]
 
 CULL_SIGN = {"none": 0, "front": 1, "back": -1}  # of the screen-space areas that are dropped
 
@@ -38,3 +38,12 @@ class Visibility(NamedTuple):
     def id_stride(self) -> int:
         """int32 elements from one pixel's id to the next."""
         return self.ids.element_size() // 4
+
+
+def fields_of_ids(pos: torch.Tensor, tri: torch.Tensor, ids: torch.Tensor) -> dict[str, Any]:
+    """What kernels over the pixels of `Visibility.ids` take of it and of the geometry."""
+    (N, H, W), V = ids.shape, pos.shape[-2]
+    tensors = {"pos": pos, "tri": tri, "ids": ids.view(torch.int32)}
+    sizes = {"N": N, "H": H, "W": W, "V": V, "num_triangles": tri.shape[0]}
+    strides = {"id_stride": Visibility(ids).id_stride, "pos_stride": V * 4 if pos.ndim == 3 else 0}
+    return tensors | sizes | strides
