@@ -8,8 +8,8 @@ parameters, forward through rasterization, texture and antialiasing, and back; i
 which it sees farther. Adam, with the best of three learning rates, does better on the sharp ones, and gets those.
 
 Expected: a table of errors (mean distance of the vertices from the truth, in a model of radius 1), iterations and
-seconds until it is below 0.001, Adam's without the other rates. Gauss-Newton needs about a tenth of the iterations (over
-five seeds from a sixth to a twenty-eighth), and less time. The picture has a row for each part: start, Gauss-Newton,
+seconds until it is below 0.001, Adam's without the other rates. Gauss-Newton needs less time and about a tenth of the
+iterations (over five seeds from a sixth to a twenty-eighth). The picture has a row for each part: start, Gauss-Newton,
 Adam, truth.
 """
 
