@@ -44,7 +44,7 @@ METHODS = {
 }
 
 
-def fit(glctx, level: int, max_iter: int, views: int, resolution: int) -> tuple[float, float, int]:
+def fit(glctx, blend, level: int, max_iter: int, views: int, resolution: int) -> tuple[float, float, int]:
     """Intersection over union over views that the fit has not seen, milliseconds per iteration, vertices."""
     generator = torch.Generator().manual_seed(0)
     target = bear()
@@ -58,7 +58,7 @@ def fit(glctx, level: int, max_iter: int, views: int, resolution: int) -> tuple[
     nobody = SimpleNamespace(log=lambda **_: None, show=lambda **_: None, mesh=lambda *_: None)
     arguments = (SMOOTHING[level], iter(range(max_iter)), max_iter, mvps, truth, 6, generator, nobody)
     begin = time.perf_counter()
-    mesh = fit_mesh.fit_stage(glctx, fit_mesh.picture_loss, mesh, *arguments)
+    mesh = fit_mesh.fit_stage(glctx, functools.partial(fit_mesh.picture_loss, blend=blend), mesh, *arguments)
     seconds = time.perf_counter() - begin
     return fit_mesh.silhouette_iou(glctx, mesh, target, unseen), 1e3 * seconds / max_iter, len(mesh.pos)
 
@@ -71,13 +71,11 @@ def main() -> None:
     parser.add_argument("--resolution", type=int, default=192)
     args = parser.parse_args()
     print(f"| vertices | {' | '.join(METHODS)} |\n|---:|{'---:|' * len(METHODS)}")
-    render = fit_mesh.render
     with glraster.SoftwareRasterizer("cpu") as glctx:
         for level in args.levels:
             cells = []
             for method in METHODS.values():
-                fit_mesh.render = functools.partial(render, blend=method)
-                iou, ms, vertices = fit(glctx, level, args.max_iter, args.views, args.resolution)
+                iou, ms, vertices = fit(glctx, method, level, args.max_iter, args.views, args.resolution)
                 cells.append(f"{iou:.4f}, {ms:.0f} ms")
             print(f"| {vertices:,} | {' | '.join(cells)} |", flush=True)
 

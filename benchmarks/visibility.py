@@ -16,11 +16,15 @@ from pathlib import Path
 
 import torch
 from visibility_scenes import CAMERAS, MOTIONS, Scene, make_scenes
-from visibility_truth import Method, true_derivative, true_vertex_gradient, vertex_gradients
+from visibility_truth import Method, by, soft, true_derivative, true_vertex_gradient, vertex_gradients
 
 import glraster
 
-METHODS: dict[str, Method] = {"antialias": glraster.antialias, "edge_gradients": glraster.edge_gradients}
+METHODS: dict[str, Method] = {
+    "antialias": by(glraster.antialias),
+    "edge_gradients": by(glraster.edge_gradients),
+    "soft": soft,
+}
 
 
 def measure(glctx, scene: Scene, size: int, methods: dict[str, Method]) -> Iterator[dict]:

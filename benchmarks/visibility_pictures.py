@@ -14,7 +14,7 @@ import torch
 from matplotlib.figure import Figure
 from visibility import METHODS
 from visibility_scenes import Scene, make_scenes, to_clip
-from visibility_truth import STEP, draw, places, supersampled, true_vertex_gradient, vertex_gradients
+from visibility_truth import STEP, places, soft, supersampled, true_vertex_gradient, vertex_gradients
 
 import glraster
 
@@ -38,11 +38,15 @@ def true_change(glctx, scene: Scene, velocity: torch.Tensor, colors: torch.Tenso
 
 
 def change(glctx, scene: Scene, velocity: torch.Tensor, colors: torch.Tensor, method) -> torch.Tensor:
-    """Of every pixel, [SIZE, SIZE], as a method has it: forward mode."""
+    """Of every pixel, [SIZE, SIZE], as a method has it: in forward mode, or by differences of what is smooth itself."""
 
     def image(vertices):
-        return draw(glctx, scene, places(to_clip(vertices, "perspective"), SIZE), colors, SIZE, method).mean(0)[..., 0]
+        pos = places(to_clip(vertices, "perspective"), SIZE)
+        return method(glctx, scene, pos, colors, SIZE).mean(0)[..., 0]
 
+    if method is soft:
+        step = 1e-4 * velocity
+        return (image(scene.vertices + step) - image(scene.vertices - step)) / 2e-4
     return torch.func.jvp(image, (scene.vertices,), (velocity,))[1]
 
 
@@ -73,7 +77,8 @@ def draw_pixels(glctx, scenes: dict[str, Scene], path: Path) -> None:
 def draw_vertices(glctx, scene: Scene, path: Path) -> None:
     colors = scene.colors()["unit"][:, None]
     seen = (
-        vertex_gradients(glctx, scene, "perspective", colors, VERTEX_SIZE, glraster.edge_gradients)[0].abs().sum(1) > 0
+        vertex_gradients(glctx, scene, "perspective", colors, VERTEX_SIZE, METHODS["edge_gradients"])[0].abs().sum(1)
+        > 0
     )
     truth = torch.zeros_like(scene.vertices)
     for vertex in seen.nonzero()[:, 0].tolist():

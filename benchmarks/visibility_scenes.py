@@ -102,9 +102,12 @@ def _sheet(cells: int, height: Callable = lambda x, y: 0 * x, size: float = 0.75
     return vertices, np.concatenate([lower, upper])
 
 
-def _turned(body: tuple, angles: tuple[float, float, float], offset=(0.0, 0.0, 0.0)) -> tuple[np.ndarray, np.ndarray]:
+def _turned(
+    body: tuple, angles: tuple[float, float, float], offset=(0.0, 0.0, 0.0), width: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """A body, `width` times as wide along x, turned and moved."""
     matrix = trimesh.transformations.euler_matrix(*angles)[:3, :3]
-    return body[0] @ matrix.T + np.array(offset), body[1]
+    return body[0] * [width, 1, 1] @ matrix.T + np.array(offset), body[1]
 
 
 def _scene(name: str, *bodies: tuple[np.ndarray, np.ndarray], facets: bool = False) -> Scene:
@@ -139,6 +142,11 @@ def make_scenes(mesh: Path | None = None) -> list[Scene]:
         _scene("box through ball, coarse", _icosphere(2, 0.6), _turned(_box(0, 0.75), tilt, (0.3, 0.1, 0.3))),
         _scene("box through ball, fine", _icosphere(5, 0.6), _turned(_box(6, 0.75), tilt, (0.3, 0.1, 0.3))),
         _scene("crossing sheets", _turned(_sheet(16), (0.1, 0.6, 0.1)), _turned(_sheet(16), (0.5, -0.5, 0.3))),
+        # A plank from far away to behind the perspective camera.
+        *(
+            _scene("plank through the eye", _turned(_sheet(cells, size=3.4), (-1.4, 0, 0), (0.05, -0.6, 0.5), 0.15))
+            for cells in (1, 8, 64)
+        ),
         *(
             _scene(f"facets of {name}", _turned(body, tilt), facets=True)
             for name, body in (

@@ -1,16 +1,20 @@
 """What the benchmark of visibility gradients holds to be true: central differences of supersampled images."""
 
+import functools
 from collections.abc import Callable
 
 import torch
 from visibility_scenes import Scene, to_clip
 
 import glraster
+from glraster.soft import soft_rasterize
 
 __all__ = [
     "Method",
+    "by",
     "draw",
     "places",
+    "soft",
     "supersampled",
     "true_derivative",
     "true_vertex_gradient",
@@ -18,7 +22,8 @@ __all__ = [
     "weight",
 ]
 
-Method = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+# Of a context, a scene, positions [N, V, 4], the corners' colours [3 T, C] and a size makes images [N, size, size, C].
+Method = Callable[..., torch.Tensor]
 SAMPLES = 8  # of the truth, along each axis of a pixel
 PLACES = 4  # of the sample that the methods see
 STEP = 1.0  # of central differences, in pixels, for a velocity of one
@@ -32,12 +37,28 @@ def weight(size: int) -> torch.Tensor:
     return 1 + 0.5 * torch.sin(2.1 * f + 0.3)[None] + 0.5 * torch.cos(1.7 * f - 0.4)[:, None]
 
 
-def draw(glctx, scene: Scene, pos: torch.Tensor, colors: torch.Tensor, size: int, method: Method | None = None):
+def draw(glctx, scene: Scene, pos: torch.Tensor, colors: torch.Tensor, size: int, operation: Callable | None = None):
     """Images [N, size, size, C] of the corners' colours [3 T, C], at positions [N, V, 4]."""
     rast, _ = glraster.rasterize(glctx, pos, scene.tri, (size, size), grad_db=False)
-    corners = torch.arange(len(colors), dtype=torch.int32).reshape(-1, 3)
-    image, _ = glraster.interpolate(colors.to(pos), rast, corners)
-    return image if method is None else method(image, rast, pos, scene.tri)
+    image, _ = glraster.interpolate(colors.to(pos), rast, _corners(colors))
+    return image if operation is None else operation(image, rast, pos, scene.tri)
+
+
+def by(operation: Callable) -> Method:
+    """The method that ends with an operation of (color, rast, pos, tri)."""
+    return functools.partial(draw, operation=operation)
+
+
+def soft(glctx, scene: Scene, pos: torch.Tensor, colors: torch.Tensor, size: int) -> torch.Tensor:
+    """Soft rasterization with edges that fade over a pixel."""
+    depths = {"depth": "z"} if (pos[..., 3] == 1).all() else {"near": 0.5, "far": 10.0}
+    attributes = {"attr": colors.to(pos), "attr_tri": _corners(colors)}
+    rgba, _ = soft_rasterize(pos, scene.tri, resolution=(size, size), sigma=(2 / size) ** 2, **attributes, **depths)
+    return rgba[..., :-1] * rgba[..., -1:]
+
+
+def _corners(colors: torch.Tensor) -> torch.Tensor:
+    return torch.arange(len(colors), dtype=torch.int32).reshape(-1, 3)
 
 
 def supersampled(glctx, scene: Scene, vertices: torch.Tensor, camera: str, colors: torch.Tensor, size: int):
@@ -71,7 +92,7 @@ def vertex_gradients(
     pos = places(to_clip(vertices, camera), size).float()
     found = []
     for k in range(colors.shape[1]):
-        image = draw(glctx, scene, pos, colors[:, k : k + 1], size, method)
+        image = method(glctx, scene, pos, colors[:, k : k + 1], size)
         loss = (image[..., 0] * weight(size).float()).mean()
         found.append(torch.autograd.grad(loss, vertices, retain_graph=True)[0])
     return found

@@ -10,6 +10,7 @@ fitted.obj. The silhouettes of start, result and target are compared over views 
 intersection over union (IoU) ends above 0.98.
 """
 
+import functools
 import itertools
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import options
 import pictures
 import torch
 from bear import bear as make_bear
-from blending import by_antialias
+from blending import by_antialias, by_edge_gradients
 
 import glraster.torch as dr
 from glraster import camera
@@ -59,9 +60,9 @@ def silhouette_iou(glctx, mesh, target, mvps, resolution=256) -> float:
     return (both.sum((1, 2)) / either.sum((1, 2))).mean().item()
 
 
-def picture_loss(glctx, mesh, mvps, truth, topology) -> tuple[torch.Tensor, torch.Tensor]:
+def picture_loss(glctx, mesh, mvps, truth, topology, blend=by_antialias) -> tuple[torch.Tensor, torch.Tensor]:
     """How far pictures of a mesh are from the true ones, and the pictures."""
-    image = render(glctx, mesh, mvps, truth.shape[1], topology)
+    image = render(glctx, mesh, mvps, truth.shape[1], topology, blend)
     error = (image - truth).abs()
     both = truth[..., 3:] * image[..., 3:].detach()  # shading counts where both are
     return 0.5 * error[..., 3].mean() + (error[..., :3] * both).mean(), image
@@ -129,7 +130,9 @@ def fit(glctx, args, viewer) -> None:
         last = stage == len(STAGES) - 1
         count = args.max_iter - done if last else round(share * args.max_iter)
         mesh = refine(mesh) if stage else mesh
-        mesh = fit_stage(glctx, loss_of, mesh, smoothing, steps, count, mvps, truth, args.batch, generator, viewer)
+        blend = by_edge_gradients if stage else by_antialias  # once triangles are a few pixels wide
+        loss = functools.partial(loss_of, blend=blend)
+        mesh = fit_stage(glctx, loss, mesh, smoothing, steps, count, mvps, truth, args.batch, generator, viewer)
         done += count
     next(steps, None)  # the last step is done, too
     report(glctx, args, start, mesh, target, held_out, viewer.plots.curve("loss")[1])
