@@ -44,7 +44,7 @@ class WebOutput:
         self._viewer, self._stage = viewer, viewer.stage
         warnings.filterwarnings("ignore", message="Queued a .* on a closed connection")  # somebody has just left
         with contextlib.redirect_stdout(io.StringIO()), ThreadPoolExecutor(1, initializer=yield_to_others) as thread:
-            # Without its greeting: ours says how to come here from elsewhere. Its threads yield as the one that starts it.
+            # Without its greeting: ours says how to come here from elsewhere. Its threads yield as that one does.
             self._server = thread.submit(
                 viser.ViserServer, viewer.host, viewer.port, label=viewer.title, verbose=False
             ).result()
