@@ -22,6 +22,7 @@ _ROUNDING = 1e-6  # of texture coordinates
 _ON_EDGE = 1e-3  # texels from an edge: a centre that rounding left to nobody
 _PASSES = 3  # over a seam allowance, whose texels may show one another
 _LEAST = 1e-3  # weight of known texels that lets a lookup count
+_WELD = 2**26  # the inverse of a distance: texture coordinates nearer than that are one
 _MOST = 16  # textures that a triangle goes over in each direction
 
 
@@ -56,13 +57,30 @@ class Texels:
         assert self.mesh.uv is not None and self.mesh.uv_tri is not None  # `texels` checks it
         return interpolate(self.mesh.uv.detach().to(self.rast.dtype), self.rast, self.mesh.uv_tri)[0]
 
+    @functools.cached_property
+    def islands(self) -> torch.Tensor:
+        """[T] int64: a number for each triangle, the same for those that hang together in the layout."""
+        assert self.mesh.uv is not None and self.mesh.uv_tri is not None
+        steps = (self.mesh.uv.detach().double() * _WELD).round().long()  # where they are equal, there is no seam
+        steps -= steps.amin(0)
+        _, place = (steps[:, 0] * (steps[:, 1].amax() + 1) + steps[:, 1]).unique(return_inverse=True)
+        tri = place[self.mesh.uv_tri.long()]
+        label = torch.arange(len(place), device=tri.device)
+        while True:
+            lowest = label[tri].amin(1)
+            lower = label.scatter_reduce(0, tri.flatten(), lowest.repeat_interleave(3), "amin")
+            lower = lower[lower]
+            if torch.equal(lower, label):
+                return lowest
+            label = lower
+
 
 def texels(glctx: RasterizeContext, mesh: Mesh, resolution: int | tuple[int, int]) -> Texels:
     """Finds the texels that a mesh's layout uses, conservatively: all those that bilinear lookups on it touch.
 
-    Where islands are nearer to each other than two texels, a texel between them is the nearest one's. Where they overlap,
-    the triangle that comes first has the texel. What hangs over the sides of the texture goes on at the opposite side,
-    as lookups do.
+    Where islands are nearer to each other than two texels, a texel between them is the nearest one's. Where they
+    overlap, the triangle that comes first has the texel. What hangs over the sides of the texture goes on at the
+    opposite side, as lookups do.
 
     Args:
         glctx: a context on the mesh's device; one made with `output_db=False` takes less memory.
@@ -125,10 +143,6 @@ def _drawn(glctx: RasterizeContext, uv: torch.Tensor, uv_tri: torch.Tensor, size
 
 def _clip(uv: torch.Tensor) -> torch.Tensor:
     return torch.cat([2 * uv - 1, torch.zeros_like(uv[:, :1]), torch.ones_like(uv[:, :1])], dim=1)
-
-
-def _column(triangle: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    return coded(triangle, like.dtype)[:, None]
 
 
 def _beside(uv: torch.Tensor, uv_tri: torch.Tensor, inside: torch.Tensor) -> tuple[torch.Tensor, ...]:

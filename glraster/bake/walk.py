@@ -58,7 +58,7 @@ def walk(
 
 
 def _crossed(pos, tri, triangle, weights, opposite, over) -> tuple[torch.Tensor, torch.Tensor]:
-    """Points [P] beyond the edge opposite to a corner, in the triangle `over` it, or on the edge where there is none."""
+    """Points [P] beyond the edge opposite to a corner, in the triangle `over` it; on the edge where there is none."""
     rows = torch.arange(len(triangle), device=triangle.device)
     start, end = (opposite + 1) % 3, (opposite + 2) % 3
     point = (pos[tri[triangle]] * weights[..., None]).sum(1)
