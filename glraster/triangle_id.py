@@ -31,7 +31,7 @@ def triangle_id(rast: torch.Tensor) -> torch.Tensor:
 
 
 def coded(triangle: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Returns integers as channel 3 of a `rast` of this dtype has them: what `triangle_id` takes apart; -1 is nothing."""
+    """Returns integers as channel 3 of a `rast` of this dtype has them: what `triangle_id` reads; -1 is nothing."""
     value = triangle.int() + 1
     if dtype == torch.float64:
         return value.double()

@@ -10,7 +10,7 @@ from glraster.interpolate import interpolate
 from glraster.mesh import Mesh
 from glraster.rasterize import rasterize
 from glraster.texture import texture as lookup
-from glraster.triangle_id import coded, triangle_id
+from glraster.triangle_id import as_rast, coded, triangle_id
 
 from .walk import neighbours, walk
 
@@ -109,10 +109,7 @@ def texels(glctx: RasterizeContext, mesh: Mesh, resolution: int | tuple[int, int
         weights = _barycentrics(place, (uv[mesh.uv_tri[beside].long()] * uv.new_tensor(size[::-1])).double())
         tri = mesh.tri.long()
         triangle, weights = walk(mesh.pos.detach().double(), tri, neighbours(tri, len(mesh.pos)), beside, weights)
-        flat = rast.view(-1, 4)
-        flat[texel] = torch.cat(
-            [weights[:, :2].to(flat), torch.zeros_like(flat[texel, :1]), _column(triangle, flat)], 1
-        )
+        rast.view(-1, 4)[texel] = as_rast(triangle, weights.to(rast))
         home.view(-1)[texel] = beside.int()
         inside.view(-1)[texel[distance < _ON_EDGE**2]] = True
     return Texels(mesh, rast, inside, home)
