@@ -7,7 +7,7 @@ import torch
 
 from glraster.contexts import RasterizeContext
 from glraster.interpolate import interpolate
-from glraster.mesh import Mesh
+from glraster.mesh import Mesh, normalized
 from glraster.rasterize import rasterize
 from glraster.texture import texture as lookup
 from glraster.triangle_id import as_rast, coded, triangle_id
@@ -56,6 +56,16 @@ class Texels:
         """[1, H, W, 2], where on the texture the point has its own place: in a seam allowance, on another island."""
         assert self.mesh.uv is not None and self.mesh.uv_tri is not None  # `texels` checks it
         return interpolate(self.mesh.uv.detach().to(self.rast.dtype), self.rast, self.mesh.uv_tri)[0]
+
+    @property
+    def positions(self) -> torch.Tensor:
+        """[1, H, W, 3], the points. Gradients reach the mesh's `pos`."""
+        return interpolate(self.mesh.pos.to(self.rast.dtype), self.rast, self.mesh.tri)[0]
+
+    @property
+    def normals(self) -> torch.Tensor:
+        """[1, H, W, 3], unit normals there, interpolated between those of vertices. Gradients reach `pos`."""
+        return normalized(interpolate(self.mesh.vertex_normals().to(self.rast.dtype), self.rast, self.mesh.tri)[0])
 
     @functools.cached_property
     def islands(self) -> torch.Tensor:
