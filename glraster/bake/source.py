@@ -11,7 +11,7 @@ from glraster.triangle_id import as_rast, triangle_id
 
 from .texels import Texels
 
-__all__ = ["closest", "colors", "from_mesh", "in_tangent_space"]
+__all__ = ["closest", "closest_to", "colors", "from_mesh", "in_tangent_space"]
 
 
 def closest(
@@ -125,10 +125,19 @@ def from_mesh(
     Raises:
         ValueError, RuntimeError: as `closest` and `colors`.
     """
+    rast = closest_to(texels, source, facing=facing, max_distance=max_distance)
+    return colors(source, rast), triangle_id(rast) >= 0
+
+
+def closest_to(texels: Texels, source: Mesh, *, facing: bool = False, max_distance: float = math.inf) -> torch.Tensor:
+    """Returns the points of another mesh that are nearest to each texel's, [1, H, W, 4] as `closest` has them.
+
+    Args:
+        texels, source, facing, max_distance: as in `from_mesh`.
+    """
     normals = texels.normals if facing else None
     points = torch.where(texels.covered[..., None], texels.positions, torch.nan)
-    rast = closest(source, points, normals=normals, max_distance=max_distance)
-    return colors(source, rast), triangle_id(rast) >= 0
+    return closest(source, points, normals=normals, max_distance=max_distance)
 
 
 def in_tangent_space(normals: torch.Tensor, texels: Texels) -> torch.Tensor:

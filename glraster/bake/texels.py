@@ -93,7 +93,7 @@ def texels(glctx: RasterizeContext, mesh: Mesh, resolution: int | tuple[int, int
     opposite side, as lookups do.
 
     Args:
-        glctx: a context on the mesh's device; one made with `output_db=False` takes less memory.
+        glctx: a context on the mesh's device.
         mesh: with `uv` (`glraster.mesh.unwrap` makes them), and with vertices shared along seams, as
             `glraster.mesh.load` has them: over split vertices nothing goes on.
         resolution: of the texture: a side, or (height, width).

@@ -40,9 +40,9 @@ def from_views(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Bakes photos into a texture.
 
-    A view counts where all four pixels of a bilinear lookup show the texel's surface: their depth is the point's own, to
-    within `tolerance` pixels along the surface and across. Pixels at silhouettes and occlusions, which are mixtures, do
-    not count. Of several views each has the weight cos(angle)^`power`, the angle between surface and line of sight.
+    A view counts where all four pixels of a bilinear lookup show the texel's surface: their depth is the point's own,
+    to within `tolerance` pixels along the surface and across. Pixels at silhouettes and occlusions, which are mixtures,
+    do not count. Of several views each has the weight cos(angle)^`power`, the angle between line of sight and normal.
 
     A photo that is much finer than the texture should be made smaller first, with a filter.
 
