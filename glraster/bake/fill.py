@@ -17,7 +17,8 @@ _GOOD = 1e-5  # of the largest value: changes that end them
 class _Graph(NamedTuple):
     """What is to be found: values of nodes, the mean of those at the other ends of their edges."""
 
-    ends: torch.Tensor  # [E, 2] int64
+    start: torch.Tensor  # [E] int64
+    end: torch.Tensor  # [E]
     weight: torch.Tensor  # [E]
     values: torch.Tensor  # [N, C]
     known: torch.Tensor  # [N] bool
@@ -50,8 +51,8 @@ def fill(texture: torch.Tensor, known: torch.Tensor, texels: Texels | None = Non
         got = f"{list(texture.shape)} and {list(known.shape)}"
         raise ValueError(f"fill(): texture and known must be [1, H, W, C] and [1, H, W], got {got}")
     if texels is not None and texels.home.shape != known.shape:
-        want, got = list(texels.home.shape), list(known.shape)
-        raise ValueError(f"fill(): texture must have the size of texels, {want}, got {got}")
+        want, has = list(texels.home.shape), list(known.shape)
+        raise ValueError(f"fill(): texture must have the size of texels, {want}, got {has}")
     if not known.any():
         raise ValueError("fill(): known must be true of a texel, got none")
     if texels is not None:
@@ -70,10 +71,10 @@ def _pull_push(values: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     """Values [1, C, H, W], those that are not known from means of those around, the nearest that there are."""
     if known.all():
         return values
-    sizes = values.shape[2:]
-    pool = {"kernel_size": [min(2, size) for size in sizes], "ceil_mode": True}
-    weight = torch.nn.functional.avg_pool2d(known.to(values), **pool)
-    sums = torch.nn.functional.avg_pool2d(values.where(known, 0), **pool)
+    sizes = list(values.shape[2:])
+    window = [min(2, size) for size in sizes]
+    weight = torch.nn.functional.avg_pool2d(known.to(values), window, ceil_mode=True)
+    sums = torch.nn.functional.avg_pool2d(values.where(known, 0), window, ceil_mode=True)
     coarse = _pull_push(sums / weight.clamp(min=0.1), weight > 0)
     return torch.where(known, values, torch.nn.functional.interpolate(coarse, size=sizes, mode="bilinear"))
 
@@ -85,19 +86,20 @@ def _graph_of(texture: torch.Tensor, known: torch.Tensor, texels: Texels) -> tup
     island = texels.islands[home.clamp(min=0).long()]
     node = torch.where(inside, inside.flatten().cumsum(0).view(H, W) - 1, -1)
     own = _own_node(texels, node)
-    pairs = []
+    starts, ends = [], []
     for dim, step in ((1, -1), (0, -1), (1, 1), (0, 1)):
         beside, same = own.roll(step, dim), island == island.roll(step, dim)
-        linked = inside & same & (beside >= 0)
+        linked = inside & same & (beside >= 0) & (beside != node)
         if step > 0:  # of two texels inside, one sees the other already
             linked &= ~inside.roll(step, dim)
-        pairs.append(torch.stack([node[linked], beside[linked]], dim=1))
-    ends = torch.cat(pairs)
+        starts.append(node[linked])
+        ends.append(beside[linked])
+    start, end = torch.cat(starts), torch.cat(ends)
     flat = known[0][inside]
-    ends = ends[~flat[ends].all(1) & (ends[:, 0] != ends[:, 1])]
-    weight = torch.ones_like(ends[:, 0], dtype=torch.float32)
+    needed = ~(flat[start] & flat[end])
+    start, end = start[needed], end[needed]
     place = torch.cat([island[inside][:, None], inside.nonzero()], dim=1)
-    return _Graph(ends, weight, texture[0][inside], flat), place
+    return _Graph(start, end, torch.ones(len(start), device=start.device), texture[0][inside], flat), place
 
 
 def _own_node(texels: Texels, node: torch.Tensor) -> torch.Tensor:
@@ -133,63 +135,75 @@ def _solve(graph: _Graph, place: torch.Tensor, level: int = 0) -> torch.Tensor:
 
 def _coarser(graph: _Graph, parent: torch.Tensor, count: int) -> _Graph:
     """The graph of groups of nodes; a group of which some are known has their mean."""
-    ends = parent[graph.ends]
-    low, high = ends.amin(1), ends.amax(1)
-    crossing = low != high
-    key, edge = (low * count + high)[crossing].unique(return_inverse=True)
-    weight = torch.zeros(len(key), device=key.device).index_add(0, edge, graph.weight[crossing])
     known = graph.known.nonzero()[:, 0]
     number = torch.bincount(parent[known], minlength=count)
     sums = graph.values.new_zeros(count, graph.values.shape[1]).index_add(0, parent[known], graph.values[known])
-    ends = torch.stack([key // count, key % count], dim=1)
     some = number > 0
-    needed = ~some[ends].all(1)
-    return _Graph(ends[needed], weight[needed], sums / number.clamp(min=1)[:, None], some)
+    start, end = parent[graph.start], parent[graph.end]
+    crossing = ((start != end) & ~(some[start] & some[end])).nonzero()[:, 0]
+    start, end = start[crossing], end[crossing]
+    key, edge = (torch.minimum(start, end) * count + torch.maximum(start, end)).unique(return_inverse=True)
+    weight = torch.zeros(len(key), device=key.device).index_add(0, edge, graph.weight[crossing])
+    return _Graph(key // count, key % count, weight, sums / number.clamp(min=1)[:, None], some)
 
 
-def _conjugate_gradients(graph: _Graph, start: torch.Tensor, steps: int) -> torch.Tensor:
+def _conjugate_gradients(graph: _Graph, values: torch.Tensor, steps: int) -> torch.Tensor:
     """Better values [N, C] of nodes that are not known; preconditioned by the diagonal, each channel for itself."""
     free = (~graph.known).nonzero()[:, 0]
-    if not len(free) or not len(graph.ends):
-        return start
-    matrix = _Rows(graph, free)
-    inverse = torch.where(matrix.sums > 0, 1 / matrix.sums.clamp(min=0.1), 0.0)
-    values = start.clone()
-    residual = matrix.times(values) - matrix.sums * values[free]
-    direction = torch.zeros_like(values)
-    smallest = _GOOD * start.abs().max()
+    if not len(free) or not len(graph.start):
+        return values
+    matrix, residual = _matrix(graph, free, values)
+    found, direction = values[free], torch.zeros_like(residual)
+    smallest = _GOOD * values.abs().max()
     energy = torch.zeros_like(values[0])
     for step in range(steps):
-        scaled = inverse * residual
+        scaled = residual * matrix.inverse
         if step % 8 == 0 and not bool((scaled.abs() > smallest).any()):
             break
         last, energy = energy, (residual * scaled).sum(0)
-        ratio = torch.where(last > 0, energy / torch.where(last > 0, last, 1.0), 0.0)
-        along = scaled + ratio * direction[free]
-        direction[free] = along
-        image = matrix.sums * along - matrix.times(direction)
-        curvature = (along * image).sum(0)
-        length = torch.where(curvature > 0, energy / torch.where(curvature > 0, curvature, 1.0), 0.0)
-        values[free] += length * along
-        residual -= length * image
-    return values
+        direction.mul_(_ratio(energy, last)).add_(scaled)
+        image = torch.addcmul(matrix.times(direction).neg_(), direction, matrix.diagonal)
+        length = _ratio(energy, (direction * image).sum(0))
+        found.addcmul_(length, direction)
+        residual.addcmul_(length, image, value=-1)
+    return values.index_copy(0, free, found)
 
 
-class _Rows:
-    """The edges' weights as a matrix from all nodes to those that are not known, and its sums of rows [F, 1]."""
+def _ratio(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return torch.where(b > 0, a / b.where(b > 0, 1.0), 0.0)
 
-    def __init__(self, graph: _Graph, free: torch.Tensor):
-        row_of = torch.full_like(graph.known, -1, dtype=torch.int64)
-        row_of[free] = torch.arange(len(free), device=free.device)
-        start, end = torch.cat([graph.ends, graph.ends.flip(1)]).unbind(1)
-        order = row_of[start].argsort(stable=True)
-        order = order[row_of[start[order]] >= 0]
-        self._end, self._weight = end[order], graph.weight.repeat(2)[order]
-        counts = torch.bincount(row_of[start[order]], minlength=len(free))
-        self._first = torch.nn.functional.pad(counts.cumsum(0), (1, 0))
-        self.sums = self.times(torch.ones_like(graph.weight[:1]).expand(len(graph.known), 1).contiguous())
+
+class _Matrix(NamedTuple):
+    """A sparse matrix [F, F] off its diagonal, by rows, and the diagonal [F, 1]."""
+
+    column: torch.Tensor  # [K]
+    weight: torch.Tensor  # [K]
+    first: torch.Tensor  # [F + 1], where each row begins
+    diagonal: torch.Tensor
+    inverse: torch.Tensor  # of the diagonal, 0 where that is
 
     def times(self, values: torch.Tensor) -> torch.Tensor:
-        """[F, C] of [N, C]."""
-        options = {"mode": "sum", "per_sample_weights": self._weight, "include_last_offset": True}
-        return torch.nn.functional.embedding_bag(self._end, values, self._first, **options)
+        return torch.nn.functional.embedding_bag(
+            self.column, values, self.first, mode="sum", per_sample_weights=self.weight, include_last_offset=True
+        )
+
+
+def _matrix(graph: _Graph, free: torch.Tensor, values: torch.Tensor) -> tuple[_Matrix, torch.Tensor]:
+    """The edges between nodes that are not known; and what their values lack to be means, [F, C]."""
+    number = torch.full_like(graph.known, -1, dtype=torch.int64)
+    number[free] = torch.arange(len(free), device=free.device)
+    start, end = torch.cat([graph.start, graph.end]), torch.cat([graph.end, graph.start])
+    weight, row, column = graph.weight.repeat(2), number[start], number[end]
+    inner = ((row >= 0) & (column >= 0)).nonzero()[:, 0]
+    border = ((row >= 0) & (column < 0)).nonzero()[:, 0]
+    diagonal = torch.zeros(len(free), 1, device=free.device)
+    residual = torch.zeros(len(free), values.shape[1], device=free.device)
+    residual.index_add_(0, row[border], values[end[border]] * weight[border, None])
+    diagonal.index_add_(0, row[border], weight[border, None])
+    row, column, weight = row[inner], column[inner], weight[inner]
+    row, order = row.sort(stable=True)
+    first = torch.nn.functional.pad(torch.bincount(row, minlength=len(free)).cumsum(0), (1, 0))
+    diagonal.index_add_(0, row, weight[order, None])
+    inverse = torch.where(diagonal > 0, 1 / diagonal.clamp(min=0.1), 0.0)
+    matrix = _Matrix(column[order], weight[order], first, diagonal, inverse)
+    return matrix, residual + matrix.times(values[free]) - diagonal * values[free]

@@ -69,20 +69,16 @@ class Texels:
 
     @functools.cached_property
     def islands(self) -> torch.Tensor:
-        """[T] int64: a number for each triangle, the same for those that hang together in the layout."""
+        """[T] int64: a number for each triangle, the same for those that hang together in the layout.
+
+        Raises:
+            RuntimeError: scipy is not installed.
+        """
         assert self.mesh.uv is not None and self.mesh.uv_tri is not None
         steps = (self.mesh.uv.detach().double() * _WELD).round().long()  # where they are equal, there is no seam
         steps -= steps.amin(0)
         _, place = (steps[:, 0] * (steps[:, 1].amax() + 1) + steps[:, 1]).unique(return_inverse=True)
-        tri = place[self.mesh.uv_tri.long()]
-        label = torch.arange(len(place), device=tri.device)
-        while True:
-            lowest = label[tri].amin(1)
-            lower = label.scatter_reduce(0, tri.flatten(), lowest.repeat_interleave(3), "amin")
-            lower = lower[lower]
-            if torch.equal(lower, label):
-                return lowest
-            label = lower
+        return _connected(place[self.mesh.uv_tri.long()])
 
 
 def texels(glctx: RasterizeContext, mesh: Mesh, resolution: int | tuple[int, int]) -> Texels:
@@ -123,6 +119,20 @@ def texels(glctx: RasterizeContext, mesh: Mesh, resolution: int | tuple[int, int
         home.view(-1)[texel] = beside.int()
         inside.view(-1)[texel[distance < _ON_EDGE**2]] = True
     return Texels(mesh, rast, inside, home)
+
+
+def _connected(tri: torch.Tensor) -> torch.Tensor:
+    """A number for each triangle [T, 3], the same for those that share corners."""
+    try:
+        from scipy.sparse import coo_matrix
+        from scipy.sparse.csgraph import connected_components
+    except ImportError as error:
+        raise RuntimeError(f"Texels.islands: needs scipy: pip install 'glraster[bake]' ({error})") from error
+    ends = tri.cpu()[:, [0, 1, 1, 2]].reshape(-1, 2).numpy()
+    count = int(ends.max(initial=-1)) + 1
+    graph = coo_matrix((ends[:, 0] >= 0, (ends[:, 0], ends[:, 1])), (count, count))
+    label = connected_components(graph, directed=False)[1]
+    return torch.from_numpy(label).long().to(tri.device)[tri[:, 0]]
 
 
 def _drawn(glctx: RasterizeContext, uv: torch.Tensor, uv_tri: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
