@@ -201,9 +201,9 @@ def _matrix(graph: _Graph, free: torch.Tensor, values: torch.Tensor) -> tuple[_M
     residual.index_add_(0, row[border], values[end[border]] * weight[border, None])
     diagonal.index_add_(0, row[border], weight[border, None])
     row, column, weight = row[inner], column[inner], weight[inner]
-    row, order = row.sort(stable=True)
-    first = torch.nn.functional.pad(torch.bincount(row, minlength=len(free)).cumsum(0), (1, 0))
+    row, order = row.int().sort(stable=True)  # a radix sort, which it is not of 64 bits
+    first = torch.nn.functional.pad(torch.bincount(row, minlength=len(free)).cumsum(0), (1, 0)).int()
     diagonal.index_add_(0, row, weight[order, None])
     inverse = torch.where(diagonal > 0, 1 / diagonal.clamp(min=0.1), 0.0)
-    matrix = _Matrix(column[order], weight[order], first, diagonal, inverse)
+    matrix = _Matrix(column[order].int(), weight[order], first, diagonal, inverse)
     return matrix, residual + matrix.times(values[free]) - diagonal * values[free]
