@@ -10,7 +10,8 @@ __all__ = ["fill"]
 
 _FEWEST = 256  # nodes of the coarsest graph, if islands let it become so small
 _SHRINKS = 0.7  # of the nodes, at most, are those of a coarser graph worth having
-_STEPS = (16, 32, 64, 128, 512)  # of conjugate gradients, from the finest graph on
+_STEPS = (16, 512)  # of conjugate gradients, fewest and most
+_WORK = 1 << 24  # nodes times steps, between these two
 _GOOD = 1e-5  # of the largest value: changes that end them
 
 
@@ -22,6 +23,7 @@ class _Graph(NamedTuple):
     weight: torch.Tensor  # [E]
     values: torch.Tensor  # [N, C]
     known: torch.Tensor  # [N] bool
+    mean: torch.Tensor  # [C], of all that is known
 
 
 @torch.no_grad()
@@ -60,8 +62,9 @@ def fill(texture: torch.Tensor, known: torch.Tensor, texels: Texels | None = Non
         if not (known & inside).any():
             return fill(texture, known)
         if not bool(known[inside].all()):
-            solved = _solve(*_graph_of(texture.float(), known & inside, texels))
-            texture = texture.masked_scatter(inside[..., None], solved.to(texture.dtype))
+            graph, place = _graph_of(texture.float(), known & inside, texels)
+            solved = _solve(graph, place).to(texture.dtype)
+            texture = texture.index_put((place[:, 0] * 0, place[:, 1], place[:, 2]), solved)
         texture = torch.where((known | inside)[..., None], texture, sew(texture, texels))
         known = known | texels.covered
     return _pull_push(texture.movedim(3, 1), known[:, None]).movedim(1, 3).contiguous()
@@ -85,21 +88,27 @@ def _graph_of(texture: torch.Tensor, known: torch.Tensor, texels: Texels) -> tup
     H, W = inside.shape
     island = texels.islands[home.clamp(min=0).long()]
     node = torch.where(inside, inside.flatten().cumsum(0).view(H, W) - 1, -1)
-    own = _own_node(texels, node)
-    starts, ends = [], []
+    own, flat = _own_node(texels, node), known[0][inside]
+    edges = []
     for dim, step in ((1, -1), (0, -1), (1, 1), (0, 1)):
-        beside, same = own.roll(step, dim), island == island.roll(step, dim)
-        linked = inside & same & (beside >= 0) & (beside != node)
+        beside, beside_inside = own.roll(step, dim), inside.roll(step, dim)
+        linked = inside & (island == island.roll(step, dim)) & (beside >= 0) & (beside != node)
         if step > 0:  # of two texels inside, one sees the other already
-            linked &= ~inside.roll(step, dim)
-        starts.append(node[linked])
-        ends.append(beside[linked])
-    start, end = torch.cat(starts), torch.cat(ends)
-    flat = known[0][inside]
+            linked &= ~beside_inside
+        elif not texels.goes_over_sides:
+            linked.select(dim, -1)[beside_inside.select(dim, -1)] = False
+        start, end = node[linked], beside[linked]
+        # Over a seam, there is another edge back from the other side.
+        edges.append((start, end, torch.where(beside_inside[linked], 1.0, 0.5)))
+    start, end, weight = (torch.cat(parts) for parts in zip(*edges, strict=True))
     needed = ~(flat[start] & flat[end])
-    start, end = start[needed], end[needed]
-    place = torch.cat([island[inside][:, None], inside.nonzero()], dim=1)
-    return _Graph(start, end, torch.ones(len(start), device=start.device), texture[0][inside], flat), place
+    start, end, weight = start[needed], end[needed], weight[needed]
+    used = ~flat  # and what these are beside
+    used[start] = used[end] = True
+    number, rows = used.cumsum(0) - 1, inside.nonzero()[used]
+    place = torch.cat([island[inside][used, None], rows], dim=1)
+    mean = texture[known].mean(0)
+    return _Graph(number[start], number[end], weight, texture[0][inside][used], flat[used], mean), place
 
 
 def _own_node(texels: Texels, node: torch.Tensor) -> torch.Tensor:
@@ -118,9 +127,9 @@ def _own_node(texels: Texels, node: torch.Tensor) -> torch.Tensor:
     return node.index_put(rows, found)
 
 
-def _solve(graph: _Graph, place: torch.Tensor, level: int = 0) -> torch.Tensor:
+def _solve(graph: _Graph, place: torch.Tensor) -> torch.Tensor:
     """The values of all nodes [N, C]: those of a coarser graph first, then improved."""
-    start = graph.values.where(graph.known[:, None], graph.values[graph.known].mean(0))
+    start = graph.mean
     coarse_place = torch.cat([place[:, :1], place[:, 1:] // 2], dim=1)
     size = coarse_place.amax(0) + 1
     key = (coarse_place[:, 0] * size[1] + coarse_place[:, 1]) * size[2] + coarse_place[:, 2]
@@ -128,9 +137,8 @@ def _solve(graph: _Graph, place: torch.Tensor, level: int = 0) -> torch.Tensor:
     if len(place) > _FEWEST and len(key) < _SHRINKS * len(place):
         rest, column = key // size[2], key % size[2]
         coarse_place = torch.stack([rest // size[1], rest % size[1], column], dim=1)
-        found = _solve(_coarser(graph, parent, len(key)), coarse_place, level + 1)
-        start = torch.where(graph.known[:, None], graph.values, found[parent])
-    return _conjugate_gradients(graph, start, _STEPS[min(level, len(_STEPS) - 1)])
+        start = _solve(_coarser(graph, parent, len(key)), coarse_place)[parent]
+    return _conjugate_gradients(graph, graph.values.where(graph.known[:, None], start))
 
 
 def _coarser(graph: _Graph, parent: torch.Tensor, count: int) -> _Graph:
@@ -144,10 +152,10 @@ def _coarser(graph: _Graph, parent: torch.Tensor, count: int) -> _Graph:
     start, end = start[crossing], end[crossing]
     key, edge = (torch.minimum(start, end) * count + torch.maximum(start, end)).unique(return_inverse=True)
     weight = torch.zeros(len(key), device=key.device).index_add(0, edge, graph.weight[crossing])
-    return _Graph(key // count, key % count, weight, sums / number.clamp(min=1)[:, None], some)
+    return _Graph(key // count, key % count, weight, sums / number.clamp(min=1)[:, None], some, graph.mean)
 
 
-def _conjugate_gradients(graph: _Graph, values: torch.Tensor, steps: int) -> torch.Tensor:
+def _conjugate_gradients(graph: _Graph, values: torch.Tensor) -> torch.Tensor:
     """Better values [N, C] of nodes that are not known; preconditioned by the diagonal, each channel for itself."""
     free = (~graph.known).nonzero()[:, 0]
     if not len(free) or not len(graph.start):
@@ -156,7 +164,7 @@ def _conjugate_gradients(graph: _Graph, values: torch.Tensor, steps: int) -> tor
     found, direction = values[free], torch.zeros_like(residual)
     smallest = _GOOD * values.abs().max()
     energy = torch.zeros_like(values[0])
-    for step in range(steps):
+    for step in range(min(max(_STEPS[0], _WORK // len(free)), _STEPS[1])):
         scaled = residual * matrix.inverse
         if step % 8 == 0 and not bool((scaled.abs() > smallest).any()):
             break

@@ -75,10 +75,21 @@ class Texels:
             RuntimeError: scipy is not installed.
         """
         assert self.mesh.uv is not None and self.mesh.uv_tri is not None
-        steps = (self.mesh.uv.detach().double() * _WELD).round().long()  # where they are equal, there is no seam
+        tri = self.mesh.uv_tri.long()
+        steps = (self.mesh.uv.detach().double() * _WELD).round().long()
         steps -= steps.amin(0)
-        _, place = (steps[:, 0] * (steps[:, 1].amax() + 1) + steps[:, 1]).unique(return_inverse=True)
-        return _connected(place[self.mesh.uv_tri.long()])
+        places, place = (steps[:, 0] * (steps[:, 1].amax() + 1) + steps[:, 1]).unique(return_inverse=True)
+        if len(places) < len(place):  # where corners of one vertex have the same place, there is no seam
+            pairs = self.mesh.tri.long() * len(places) + place[tri]
+            tri = pairs.unique(return_inverse=True)[1]
+        return _connected(tri)
+
+    @property
+    def goes_over_sides(self) -> bool:
+        """Whether the layout hangs over the sides of the texture and goes on at the opposite ones."""
+        assert self.mesh.uv is not None and self.mesh.uv_tri is not None
+        used = self.mesh.uv.detach()[self.mesh.uv_tri.flatten().long()]
+        return bool(((used < -_ROUNDING) | (used > 1 + _ROUNDING)).any())
 
 
 def texels(glctx: RasterizeContext, mesh: Mesh, resolution: int | tuple[int, int]) -> Texels:
