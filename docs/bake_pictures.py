@@ -1,6 +1,6 @@
 """Draws the picture of docs/bake.md: a sphere of which a part is unknown, filled in its layout and along its surface.
 
-    python docs/bake_pictures.py [--out docs]
+python docs/bake_pictures.py [--out docs]
 """
 
 import argparse

@@ -89,20 +89,19 @@ def _graph_of(texture: torch.Tensor, known: torch.Tensor, texels: Texels) -> tup
     island = texels.islands[home.clamp(min=0).long()]
     node = torch.where(inside, inside.flatten().cumsum(0).view(H, W) - 1, -1)
     own, flat = _own_node(texels, node), known[0][inside]
-    edges = []
+    settled = (own < 0) | flat[own.clamp(min=0)]
+    wraps, edges = texels.goes_over_sides, []
     for dim, step in ((1, -1), (0, -1), (1, 1), (0, 1)):
         beside, beside_inside = own.roll(step, dim), inside.roll(step, dim)
-        linked = inside & (island == island.roll(step, dim)) & (beside >= 0) & (beside != node)
+        linked = inside & (beside >= 0) & (beside != node) & ~(settled & settled.roll(step, dim))
+        linked &= island == island.roll(step, dim)
         if step > 0:  # of two texels inside, one sees the other already
             linked &= ~beside_inside
-        elif not texels.goes_over_sides:
+        elif not wraps:
             linked.select(dim, -1)[beside_inside.select(dim, -1)] = False
-        start, end = node[linked], beside[linked]
         # Over a seam, there is another edge back from the other side.
-        edges.append((start, end, torch.where(beside_inside[linked], 1.0, 0.5)))
+        edges.append((node[linked], beside[linked], torch.where(beside_inside[linked], 1.0, 0.5)))
     start, end, weight = (torch.cat(parts) for parts in zip(*edges, strict=True))
-    needed = ~(flat[start] & flat[end])
-    start, end, weight = start[needed], end[needed], weight[needed]
     used = ~flat  # and what these are beside
     used[start] = used[end] = True
     number, rows = used.cumsum(0) - 1, inside.nonzero()[used]
