@@ -4,6 +4,7 @@ import re
 
 import imageio.v3 as imageio
 import numpy as np
+import pytest
 from sample_runs import run_sample
 
 
@@ -44,3 +45,11 @@ def test_floor(tmp_path):
     assert anisotropic[far].std(axis=1).mean() > 5 * trilinear[far].std(axis=1).mean(), "far squares stay apart"
     for half in (trilinear, anisotropic):
         assert abs(half[far].mean() - 127.5) < 2, "filtering keeps the mean"
+
+
+def test_bake(tmp_path):
+    pytest.importorskip("xatlas")
+    few = ["--size", 64, "--resolution", 48, "--views", 8, "--max-iter", 60]
+    baked, optimized = map(float, re.findall(r"([\d.]+) dB", run_sample("bake", *few, "--out", tmp_path).stdout))
+    assert baked > 24 and optimized > baked + 6
+    assert imageio.imread(tmp_path / "bake.png").shape == (3 * 56, 4 * 56, 3)

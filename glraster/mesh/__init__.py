@@ -10,6 +10,7 @@ from .shapes import cube, grid, icosphere
 from .subdivision import subdivide
 from .surface import Mesh, merge, scaled_to_unit_sphere
 from .topology import Topology, edges, laplacian, neighbour_mean
+from .unwrap import unwrap
 
 __all__ = [
     "LargeSteps",
@@ -36,5 +37,6 @@ __all__ = [
     "self_intersections",
     "subdivide",
     "tangents",
+    "unwrap",
     "vertex_normals",
 ]
