@@ -6,6 +6,7 @@ import os
 
 import torch
 
+from ..arguments import color, count, device, number, positive
 from .files import FORMATS
 from .picture import OUTPUTS
 
@@ -29,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shard = "the i-th of n parts of the work, i from 0: for job arrays, each of which has all other options alike"
     work.add_argument("--shard", type=_shard, default=(0, 1), metavar="I/N", help=shard)
     jobs = os.cpu_count() or 1
-    work.add_argument("--jobs", type=_count, default=jobs, help=f"images drawn and written at a time (default: {jobs})")
-    work.add_argument("--device", type=_device, help="cpu, cuda or cuda:N (default: cuda where there is one)")
+    work.add_argument("--jobs", type=count, default=jobs, help=f"images drawn and written at a time (default: {jobs})")
+    work.add_argument("--device", type=device, help="cpu, cuda or cuda:N (default: cuda where there is one)")
     contexts = ["auto", "gl", "software"]
     context = "rasterizer (default: software; auto: gl where there is OpenGL)"
     work.add_argument("--context", choices=contexts, default="software", help=context)
@@ -39,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_cameras(group: argparse._ArgumentGroup) -> None:
     cameras = "a transforms.json (NeRF, instant-ngp, nerfstudio) or a folder of COLMAP's, instead of cameras around"
     group.add_argument("--cameras", metavar="PATH", help=cameras)
-    group.add_argument("--views", type=_count, default=36, help="cameras around each mesh (default: 36)")
+    group.add_argument("--views", type=count, default=36, help="cameras around each mesh (default: 36)")
     around = "in a circle, or evenly spread over a sphere (default: turntable)"
     group.add_argument("--around", choices=["turntable", "sphere"], default="turntable", help=around)
     elevation = "degrees above the horizon, with turntable (default: 20)"
@@ -57,9 +58,9 @@ def _add_pictures(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--outputs", type=_outputs, default=["color"], metavar="LIST", help=outputs)
     group.add_argument("--format", choices=FORMATS, default="png", help="of the files (default: png)")
     ssaa = "samples of the colour along each side of a pixel, beyond antialiased silhouettes (default: 1)"
-    group.add_argument("--ssaa", type=_count, default=1, help=ssaa)
+    group.add_argument("--ssaa", type=count, default=1, help=ssaa)
     background = "R,G,B from 0 to 1 (default: none, PNG files are transparent there; white in films)"
-    group.add_argument("--background", type=_color, metavar="COLOR", help=background)
+    group.add_argument("--background", type=color, metavar="COLOR", help=background)
     light = "a lamp in this direction instead of the default one; may be given several times"
     group.add_argument("--light", type=_direction, action="append", default=[], metavar="X,Y,Z", help=light)
     environment = "a panorama (EXR, HDR or a picture) that the light comes from, instead of a sky and a lamp"
@@ -68,8 +69,8 @@ def _add_pictures(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--texture", metavar="PICTURE", help=texture)
     group.add_argument("--flat", action="store_true", help="each triangle has its own normal")
     scale = "depths times this are the numbers in PNG files, 65535 at most (default: 1000)"
-    group.add_argument("--depth-scale", type=_positive, default=1000.0, metavar="NUMBER", help=scale)
-    group.add_argument("--fps", type=_positive, default=30.0, help="frames per second of films (default: 30)")
+    group.add_argument("--depth-scale", type=positive, default=1000.0, metavar="NUMBER", help=scale)
+    group.add_argument("--fps", type=positive, default=30.0, help="frames per second of films (default: 30)")
 
 
 def check(options: argparse.Namespace) -> None:
@@ -110,65 +111,28 @@ def _resolution(text: str) -> tuple[int, int]:
 
 def _shard(text: str) -> tuple[int, int]:
     try:
-        index, count = (int(word) for word in text.split("/"))
+        index, parts = (int(word) for word in text.split("/"))
     except ValueError:
-        index, count = 0, 0
-    if not 0 <= index < count:
+        index, parts = 0, 0
+    if not 0 <= index < parts:
         raise argparse.ArgumentTypeError(f"must be I/N with I from 0 to N - 1, got {text!r}")
-    return index, count
-
-
-def _color(text: str) -> tuple[float, ...]:
-    numbers = [_number(word) for word in text.split(",")]
-    if len(numbers) != 3 or not all(0 <= number <= 1 for number in numbers):
-        raise argparse.ArgumentTypeError(f"must be three numbers from 0 to 1, R,G,B, got {text!r}")
-    return tuple(numbers)
+    return index, parts
 
 
 def _direction(text: str) -> tuple[float, ...]:
-    numbers = [_number(word) for word in text.split(",")]
+    numbers = [number(word) for word in text.split(",")]
     if len(numbers) != 3 or not all(map(math.isfinite, numbers)) or not any(numbers):
         raise argparse.ArgumentTypeError(f"must be three numbers X,Y,Z, not all zero, got {text!r}")
     return tuple(numbers)
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number, at least 1, got {text!r}")
-    return int(text)
-
-
 def _angle(text: str) -> float:
-    if not 0 < (angle := _number(text)) < 180:
+    if not 0 < (angle := number(text)) < 180:
         raise argparse.ArgumentTypeError(f"must be more than 0 and less than 180 degrees, got {text!r}")
     return angle
 
 
 def _elevation(text: str) -> float:
-    if not -90 <= (angle := _number(text)) <= 90:
+    if not -90 <= (angle := number(text)) <= 90:
         raise argparse.ArgumentTypeError(f"must be from -90 to 90 degrees, got {text!r}")
     return angle
-
-
-def _positive(text: str) -> float:
-    if not 0 < (number := _number(text)) < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number greater than 0, got {text!r}")
-    return number
-
-
-def _number(text: str) -> float:
-    """A number, or NaN, which no range holds."""
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
-def _device(text: str) -> torch.device:
-    try:
-        device = torch.device(text)
-    except RuntimeError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a device") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise argparse.ArgumentTypeError("PyTorch sees no CUDA device")
-    return device
