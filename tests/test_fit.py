@@ -9,10 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-import glraster
 from glraster import camera, fit, mesh
 from glraster.cli import main
-from glraster.fit import fitting, geometry
+from glraster.fit import fitting
 
 FEW = {"geometry_steps": 24, "texture_steps": 8, "batch": 3, "triangles": 700, "texture_size": 64}
 QUICK = [f"--{name.replace('_', '-')}={number}" for name, number in FEW.items()]

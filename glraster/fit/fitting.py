@@ -116,10 +116,11 @@ class _Run:
         number = step - self._settings.geometry_steps
         if number == 0 and isinstance(self._part, Geometry):
             self._part = Appearance(*self._common, self._part)
-        loss, image, photo = self._part.step(step if number < 0 else number)
+        did = self._part.step(step if number < 0 else number)
         self.done = step + 1
-        viewer.log(loss=loss)
-        viewer.show(fit=image, photo=photo)
+        viewer.log(loss=did.loss)
+        viewer.show(fit=did.image, photo=did.photo)
+        viewer.mesh(did.pos, self._part.tri)
         if time.monotonic() - self._saved > _PERIOD:
             self.save()
 

@@ -12,14 +12,14 @@ from glraster.shading import to_linear
 from .drawing import Albedo, of_vertices
 from .photos import Photos
 from .settings import Settings
-from .stage import Rates, Stage
+from .stage import EVEN, Rates, Stage
 
 __all__ = ["Geometry"]
 
 _RADIUS, _SUBDIVISIONS = 0.6, 3  # of the sphere at the start, in units of that around the object
-_FACTORS = (4, 2, 1)  # by which photos are smaller, in thirds of the steps
+_FACTORS = {0.4: 4, 0.8: 2, 1.0: 1}  # up to which part of the steps photos are how many times smaller
 _EVERY = 8  # steps from one remeshing to the next
-_GROWTH, _LAST = 0.6, 0.9  # parts of the steps after which there are all triangles, and after which they stay
+_GROWTH, _LAST = 0.8, 0.95  # parts of the steps after which there are all triangles, and after which they stay
 _RELAX = 0.1
 
 
@@ -33,9 +33,9 @@ class Geometry(Stage):
 
     def __init__(self, glctx: glraster.RasterizeContext, photos: Photos, matrices: torch.Tensor, settings: Settings):
         super().__init__(glctx, photos, matrices, settings)
-        self._reduced = [photos.reduced(factor) for factor in _FACTORS]
+        self._reduced = {part: photos.reduced(factor) for part, factor in _FACTORS.items()}
         sphere = mesh.icosphere(_SUBDIVISIONS).to(glctx.device)
-        roots = _mean_color(self._reduced[0]).sqrt().to(sphere.pos).repeat(len(sphere.pos), 1)
+        roots = _mean_color(photos).sqrt().to(sphere.pos).repeat(len(sphere.pos), 1)
         self._take(_RADIUS * sphere.pos, sphere.tri, roots, _even_light(glctx.device, settings.lighting))
 
     @property
@@ -47,7 +47,7 @@ class Geometry(Stage):
         return of_vertices(self.roots, self.tri)
 
     def _photos_at(self, gone: float) -> Photos:
-        return self._reduced[int(gone * len(_FACTORS))]
+        return next(photos for part, photos in self._reduced.items() if gone < part)
 
     def _prepare(self, number: int, gone: float) -> None:
         """Brings the triangles to the number that there are to be by now."""
@@ -65,7 +65,7 @@ class Geometry(Stage):
         state = self._shape.state[self.unknowns]
         state["first"] *= share
         state["second"] *= share**2
-        self.roots = mesh.carry_state(self._look, self.roots, found.weights @ self.roots, found.weights)
+        self.roots = mesh.carry_state(self._look, self.roots, found.weights @ self.roots.detach(), found.weights)
 
     def mesh(self) -> Mesh:
         """The mesh as it is now, with linear colours of vertices."""
@@ -77,7 +77,7 @@ def _even_light(device: torch.device, lighting: str) -> torch.Tensor | None:
     if lighting == "none":
         return None
     light = torch.zeros(9, 3, device=device)
-    light[0] = math.sqrt(4 * math.pi)
+    light[0] = EVEN
     return light
 
 

@@ -27,10 +27,10 @@ class Settings:
     """
 
     geometry_steps: int = 500
-    texture_steps: int = 250
+    texture_steps: int = 200
     batch: int = 4
-    triangles: int = 20000
-    smoothness: float = 20.0
+    triangles: int = 15000
+    smoothness: float = 3.0
     texture_size: int = 1024
     lighting: str = "sh"
     seed: int = 0

@@ -1,7 +1,8 @@
 """What the two parts of a fit have in common: a surface that moves in large steps, its colours, and the light."""
 
 import dataclasses
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import torch
 
@@ -12,8 +13,9 @@ from .drawing import Albedo, difference, draw
 from .photos import Photos
 from .settings import Settings
 
-__all__ = ["Rates", "Stage", "parameter"]
+__all__ = ["EVEN", "Rates", "Stage", "Step"]
 
+EVEN = math.sqrt(4 * math.pi)  # the first harmonic of light that is 1 on average
 _SLOWER = 0.1  # steps at the end, of those at the start
 
 
@@ -24,6 +26,15 @@ class Rates:
     shape: float
     color: float
     light: float
+
+
+class Step(NamedTuple):
+    """What a step did."""
+
+    loss: torch.Tensor
+    image: torch.Tensor  # [B, H, W, 4], drawn
+    photo: torch.Tensor  # [B, H, W, 4] uint8
+    pos: torch.Tensor  # [V, 3], before the step
 
 
 class Stage:
@@ -54,7 +65,7 @@ class Stage:
         """Begins with these."""
         self._take_triangles(tri)
         self.unknowns = self._smooth.to_unknowns(pos).requires_grad_()
-        self.roots, self.light = parameter(roots), None if light is None else parameter(light)
+        self.roots, self.light = _parameter(roots), None if light is None else _parameter(light)
         self._make_optimizers()
 
     def _take_triangles(self, tri: torch.Tensor) -> None:
@@ -72,8 +83,8 @@ class Stage:
         """[V, 3], where the vertices are now."""
         return self._smooth.to_positions(self.unknowns)
 
-    def step(self, number: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Does one step; returns the loss, the images that it drew, and the photos."""
+    def step(self, number: int) -> Step:
+        """Does one step."""
         gone = number / self.steps
         self._prepare(number, gone)
         photos = self._photos_at(gone)
@@ -84,7 +95,7 @@ class Stage:
         image = draw(self._glctx, pos, self.tri, matrices, (height, width), self._albedo(), self.light, self._topology)
         loss = difference(image, wanted, photos.background)
         self._descend(loss + self._prior(), _SLOWER**gone)
-        return loss.detach(), image.detach(), wanted
+        return Step(loss.detach(), image.detach(), wanted, pos.detach())
 
     def _descend(self, loss: torch.Tensor, slower: float) -> None:
         for optimizer in (self._shape, self._look):
@@ -96,6 +107,8 @@ class Stage:
             optimizer.step()
         with torch.no_grad():
             self.roots.clamp_(0, 1)
+            if self.light is not None:  # else twice the light on half the colours would be the same
+                self.light[0] = EVEN
 
     @property
     def steps(self) -> int:
@@ -131,14 +144,14 @@ class Stage:
         """Goes on from a state."""
         device = self._glctx.device
         self._take_triangles(state["tri"].to(device))
-        self.unknowns, self.roots = (parameter(state[name].to(device)) for name in ("unknowns", "roots"))
-        self.light = None if state["light"] is None else parameter(state["light"].to(device))
+        self.unknowns, self.roots = (_parameter(state[name].to(device)) for name in ("unknowns", "roots"))
+        self.light = None if state["light"] is None else _parameter(state["light"].to(device))
         self._make_optimizers()
         self._shape.load_state_dict(state["shape"])
         self._look.load_state_dict(state["look"])
         self._generator.set_state(state["generator"])
 
 
-def parameter(value: torch.Tensor) -> torch.Tensor:
+def _parameter(value: torch.Tensor) -> torch.Tensor:
     """A copy for an optimizer to change."""
     return value.detach().clone().requires_grad_()
