@@ -76,10 +76,19 @@ def test_a_fit_finds_the_object(fitted):
     assert ((low + high) / 2 - torch.tensor([3.0, -2.0, 1.0])).norm() < 0.1
 
 
-@pytest.mark.parametrize("stop", [5, 24, 29])  # within the first part, between the two, within the second
-def test_going_on_gives_what_was_not_interrupted(scene, fitted, tmp_path, monkeypatch, stop):
+SHORT = FEW | {"geometry_steps": 10, "texture_steps": 4}  # with a remeshing at step 8
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(scene):
+    """What a very short fit finds."""
+    return fit.fit_mesh(fit.read_photos(scene, hold_out=5)[0], fit.Settings(**SHORT))
+
+
+@pytest.mark.parametrize("stop", [9, 10, 12])  # within the first part, between the two, within the second
+def test_going_on_gives_what_was_not_interrupted(scene, uninterrupted, tmp_path, monkeypatch, stop):
     photos, _ = fit.read_photos(scene, hold_out=5)
-    state, settings = tmp_path / "state.pt", fit.Settings(**FEW)
+    state, settings = tmp_path / "state.pt", fit.Settings(**SHORT)
     step = fitting._Run.step
 
     def interrupted(run, number, viewer):
@@ -87,20 +96,25 @@ def test_going_on_gives_what_was_not_interrupted(scene, fitted, tmp_path, monkey
             raise KeyboardInterrupt
         step(run, number, viewer)
 
-    monkeypatch.setattr(fitting, "_PERIOD", 0.0)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(fitting, "_PERIOD", 0.0)
         patch.setattr(fitting._Run, "step", interrupted)
         fit.fit_mesh(photos, settings, checkpoint=state)
-    assert state.exists() and list(tmp_path.iterdir()) == [state]
-    monkeypatch.setattr(fitting, "_PERIOD", 1e9)
+    assert list(tmp_path.iterdir()) == [state]
     again = fit.fit_mesh(photos, settings, checkpoint=state, resume=True)
-    torch.testing.assert_close(again.mesh.pos, fitted[1].mesh.pos)
-    torch.testing.assert_close(again.mesh.textures[0], fitted[1].mesh.textures[0])
-    torch.testing.assert_close(again.light, fitted[1].light)
+    torch.testing.assert_close(again.mesh.pos, uninterrupted.mesh.pos)
+    torch.testing.assert_close(again.mesh.textures, uninterrupted.mesh.textures)
+    torch.testing.assert_close(again.light, uninterrupted.light)
+
+
+def test_checkpoints_of_other_fits(scene, tmp_path):
+    photos, _ = fit.read_photos(scene, hold_out=5)
+    state, settings = tmp_path / "state.pt", {"geometry_steps": 1, "texture_steps": 1, "texture_size": 16}
+    fit.fit_mesh(photos, fit.Settings(**settings), checkpoint=state)
     with pytest.raises(ValueError, match=r"state.pt is of another fit: seed 0 instead of 1"):
-        fit.fit_mesh(photos, fit.Settings(**FEW, seed=1), checkpoint=state, resume=True)
+        fit.fit_mesh(photos, fit.Settings(**settings, seed=1), checkpoint=state, resume=True)
     with pytest.raises(ValueError, match=r"state.pt is of another fit: count 8 instead of 7"):
-        fit.fit_mesh(photos.chosen(range(7)), settings, checkpoint=state, resume=True)
+        fit.fit_mesh(photos.chosen(range(7)), fit.Settings(**settings), checkpoint=state, resume=True)
 
 
 def test_rubbish_is_no_checkpoint(scene, tmp_path):

@@ -68,10 +68,12 @@ def of_texture(roots: torch.Tensor, uv: torch.Tensor, uv_tri: torch.Tensor) -> A
 def difference(image: torch.Tensor, photo: torch.Tensor, background: tuple[float, ...] | None) -> torch.Tensor:
     """The mean absolute difference of drawn images [N, H, W, 4] and photos [N, H, W, 4] uint8.
 
-    Where the photos' opacity tells nothing, the drawn surface stands before `background` [3].
+    Opacity counts everywhere, colours where a photo shows nothing but the object: elsewhere dark colours would pass for
+    what is less opaque. Where the photos' opacity tells nothing, the drawn surface stands before `background` [3].
     """
     wanted = photo.to(image) / 255
-    if background is None:
-        return (image - wanted).abs().mean()
-    drawn = image[..., :3] + (1 - image[..., 3:]) * image.new_tensor(background)
-    return (drawn - wanted[..., :3]).abs().mean()
+    if background is not None:
+        drawn = image[..., :3] + (1 - image[..., 3:]) * image.new_tensor(background)
+        return (drawn - wanted[..., :3]).abs().mean()
+    color, opacity = (image - wanted).abs().split([3, 1], dim=-1)
+    return (color * (wanted[..., 3:] == 1)).mean() + opacity.mean()
