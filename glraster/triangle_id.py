@@ -4,7 +4,7 @@ import torch
 
 from .checks import FLOATS, check_tensor
 
-__all__ = ["mask", "triangle_id"]
+__all__ = ["as_rast", "coded", "mask", "triangle_id"]
 
 _LARGEST_VALUE = 2**24  # larger ones, which float32 cannot count, are stored as the float of bit pattern _BITS + value
 _BITS = 0x4A800000
@@ -28,6 +28,29 @@ def triangle_id(rast: torch.Tensor) -> torch.Tensor:
         return shown.where(shown < 2**31, 0).int() - 1
     large = shown.contiguous().view(torch.int32) - _BITS
     return torch.where(shown <= _LARGEST_VALUE, shown.clamp(max=_LARGEST_VALUE).int(), large) - 1
+
+
+def coded(triangle: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Returns integers as channel 3 of a `rast` of this dtype has them: what `triangle_id` reads; -1 is nothing."""
+    value = triangle.int() + 1
+    if dtype == torch.float64:
+        return value.double()
+    return torch.where(value <= _LARGEST_VALUE, value.float(), (value + _BITS).view(torch.float32))
+
+
+def as_rast(triangle: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Returns points of a surface as `rasterize` has those of pixels, for `interpolate` and others.
+
+    Args:
+        triangle: [...] integers, -1 for nothing.
+        weights: [..., 3], barycentrics, float32 or float64.
+
+    Returns:
+        [..., 4] of the dtype of `weights`; zeros where there is nothing. Gradients reach `weights`.
+    """
+    u, v, _ = weights.unbind(-1)
+    rast = torch.stack([u, v, torch.zeros_like(u), coded(triangle, weights.dtype)], dim=-1)
+    return rast.where((triangle >= 0)[..., None], 0)
 
 
 def mask(rast: torch.Tensor) -> torch.Tensor:

@@ -310,16 +310,3 @@ def rotation_of(matrix: torch.Tensor) -> list[float]:
     from scipy.spatial.transform import Rotation
 
     return Rotation.from_matrix(matrix.double().numpy()).as_quat().tolist()
-
-
-def test_texels_between_islands_are_as_those_around():
-    """Of a texture whose left half is known, the right half is like the nearest column, and what is known stays."""
-    from glraster.fit.appearance import _filled
-
-    image, known = torch.rand(1, 5, 6, 2), torch.zeros(1, 5, 6, 1, dtype=torch.bool)
-    known[:, :, :3] = True
-    image[:, :, 2] = torch.tensor([0.25, 0.75])
-    found = _filled(image, known)
-    assert (found[:, :, :3] == image[:, :, :3]).all() and found.isfinite().all()
-    low, high = image[:, :, :3].amin((1, 2)), image[:, :, :3].amax((1, 2))
-    assert (found >= low[:, None, None] - 1e-6).all() and (found <= high[:, None, None] + 1e-6).all()

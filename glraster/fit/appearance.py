@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 import glraster
-from glraster import losses, mesh
+from glraster import bake, losses, mesh
 from glraster.mesh import Mesh
 from glraster.shading import to_srgb
 
@@ -86,16 +86,4 @@ def _on_texture(
     place = torch.cat([uv * 2 - 1, torch.zeros_like(uv[:, :1]), torch.ones_like(uv[:, :1])], dim=1)
     rast, _ = glraster.rasterize(glctx, place[None], uv_tri, (size, size))
     image, _ = glraster.interpolate(values, rast, tri)
-    return _filled(image, glraster.mask(rast) > 0)[0]
-
-
-def _filled(image: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-    """Returns an image [N, H, W, C] with what is not known [N, H, W, 1] from around: from images of half its size."""
-    if bool(known.all()) or image.shape[1:3] == (1, 1):
-        return image
-    size = [(side + 1) // 2 for side in image.shape[1:3]]
-    planes = torch.cat([image * known, known.to(image)], dim=-1).movedim(3, 1)
-    sums, weights = torch.nn.functional.adaptive_avg_pool2d(planes, size).movedim(1, 3).split([image.shape[3], 1], -1)
-    half = _filled(sums / weights.clamp(min=1e-9), weights > 0).movedim(3, 1)
-    around = torch.nn.functional.interpolate(half, image.shape[1:3], mode="bilinear").movedim(1, 3)
-    return torch.where(known, image, around)
+    return bake.fill(image, glraster.mask(rast)[..., 0] > 0)[0]

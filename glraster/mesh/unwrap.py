@@ -20,7 +20,8 @@ def unwrap(mesh: Mesh, *, resolution: int = 1024, padding: int = 4) -> Mesh:
         mesh: any mesh, on any device. Texture coordinates that it has make room for the new ones, and so do its
             textures, which fit the old ones only: `glraster.bake.from_mesh` bakes them into a new texture.
         resolution: texels along a side of the texture that the layout is for, about.
-        padding: texels of it between islands, about: from 2 on, bilinear lookups in one do not meet another.
+        padding: texels of it between islands, about, and half as many between them and the sides of the texture: from 2
+            on, bilinear lookups in one do not meet another, on the opposite side of a repeated texture neither.
 
     Returns:
         The same vertices and triangles with `uv` [U, 2], within 0 and 1, of the dtype and on the device of `pos`, and
@@ -48,6 +49,8 @@ def unwrap(mesh: Mesh, *, resolution: int = 1024, padding: int = 4) -> Mesh:
     # Areas below about 1e-7 are none to xatlas, whatever the mesh's unit: make their mean one.
     scaled = ((pos - corners.mean(0)) / areas.mean().sqrt()).nan_to_num(0, 0, 0)
     uv, uv_tri = _charted(scaled.float().numpy(), tri.numpy(), resolution, padding)
+    margin = min(padding / resolution, 1) / 2
+    uv = margin + (1 - 2 * margin) * uv
     layout = {"uv": torch.from_numpy(uv).to(mesh.pos), "uv_tri": torch.from_numpy(uv_tri).to(mesh.tri)}
     return mesh.replace(**layout, textures=(), material=None)
 

@@ -14,7 +14,7 @@ import glraster
 
 from ...fit import LIGHTING, Photos, Settings, comparison, fit_mesh, read_photos, save_whole
 from ...viewer import Viewer
-from ..arguments import color, count, device, positive
+from ..arguments import as_color, as_count, as_device, as_positive
 from .report import Report
 
 __all__ = ["add_arguments", "run"]
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     outputs = ["auto", "web", "window", "record"]
     view = "watch: in a browser, in a window (auto: what there is), or afterwards in OUT/view.mp4"
     work.add_argument("--view", nargs="?", const="auto", default="off", choices=outputs, help=view)
-    work.add_argument("--device", type=device, help="cpu, cuda or cuda:N (default: cuda where there is one)")
+    work.add_argument("--device", type=as_device, help="cpu, cuda or cuda:N (default: cuda where there is one)")
     context = "rasterizer (default: software; auto: gl where there is OpenGL)"
     work.add_argument("--context", choices=["auto", "gl", "software"], default="software", help=context)
 
@@ -54,9 +54,9 @@ def _add_photos(group: argparse._ArgumentGroup) -> None:
     hold_out = "every so many photos one is held out; 0: none (default: 8; of NeRF data sets, those to test)"
     group.add_argument("--hold-out", type=_number_or_none, default=8, metavar="N", help=hold_out)
     resolution = "pixels along the longer side, larger photos are reduced (default: 512)"
-    group.add_argument("--resolution", type=count, default=512, metavar="PIXELS", help=resolution)
+    group.add_argument("--resolution", type=as_count, default=512, metavar="PIXELS", help=resolution)
     background = "R,G,B from 0 to 1, behind the object, in photos without opacity and masks (default: their borders')"
-    group.add_argument("--background", type=color, metavar="COLOR", help=background)
+    group.add_argument("--background", type=as_color, metavar="COLOR", help=background)
 
 
 def _add_fit(group: argparse._ArgumentGroup) -> None:
@@ -77,9 +77,9 @@ def _add_fit(group: argparse._ArgumentGroup) -> None:
     }
     for name, what in numbers.items():
         value = getattr(default, name.replace("-", "_"))
-        group.add_argument(f"--{name}", type=count, default=value, metavar="N", help=f"{what} (default: {value})")
+        group.add_argument(f"--{name}", type=as_count, default=value, metavar="N", help=f"{what} (default: {value})")
     smooth = f"how far a vertex takes its neighbours along (default: {default.smoothness:g})"
-    group.add_argument("--smoothness", type=positive, default=default.smoothness, metavar="NUMBER", help=smooth)
+    group.add_argument("--smoothness", type=as_positive, default=default.smoothness, metavar="NUMBER", help=smooth)
     group.add_argument("--seed", type=int, default=default.seed, help="of the order of the photos (default: 0)")
 
 
@@ -144,4 +144,4 @@ def _check(options: argparse.Namespace, out: Path) -> None:
 
 
 def _number_or_none(text: str) -> int:
-    return 0 if text == "0" else count(text)
+    return 0 if text == "0" else as_count(text)

@@ -11,7 +11,7 @@ import torch
 from ... import camera
 from ...camera import View
 
-__all__ = ["Sphere", "bounding_sphere", "make_views", "transforms"]
+__all__ = ["Sphere", "bounding_sphere", "make_views", "transforms", "with_depths"]
 
 _MARGIN = 1.05  # by which what a camera sees is larger than the mesh
 _NEAREST = 1e-3  # of the depth range's far end, where a camera is inside of the mesh
@@ -45,7 +45,7 @@ def make_views(options: argparse.Namespace, mesh: Sphere | None = None) -> list[
     """
     mesh = Sphere(torch.zeros(3, dtype=torch.float64), 1.0) if mesh is None else mesh
     views = _around(options, mesh) if options.cameras is None else _from_file(options.cameras, options.resolution)
-    return [_with_depths(view, mesh) for view in views]
+    return [with_depths(view, mesh) for view in views]
 
 
 def _around(options: argparse.Namespace, mesh: Sphere) -> list[View]:
@@ -84,9 +84,10 @@ def _from_file(path: str, resolution: tuple[int, int] | None) -> list[View]:
     ]
 
 
-def _with_depths(view: View, mesh: Sphere) -> View:
+def with_depths(view: View, mesh: Sphere) -> View:
     """The same view with the depth range that the mesh takes, which says most about its depths."""
-    distance = -(view.view[2, :3] @ mesh.centre + view.view[2, 3]).item()
+    to_view = view.view[2].double().cpu()
+    distance = -(to_view[:3] @ mesh.centre + to_view[3]).item()
     far = distance + mesh.radius * _MARGIN
     if far <= 0:  # behind the camera
         return view

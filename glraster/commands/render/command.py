@@ -18,7 +18,7 @@ from ...mesh import load
 from ...viewer.progress import new_bar
 from ...whole_files import whole
 from .cameras import bounding_sphere, make_views, transforms
-from .files import Film, Look, needed, to_pixels, write
+from .files import Film, Look, read_picture, to_pixels, write
 from .lighting import Lighting
 from .options import add_arguments, check
 from .picture import Painter
@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
         check(options)
         works = plan(options, make_views(options))
         lighting = _lighting(options)
-        texture = _read_texture(options.texture) if options.texture is not None else None
+        texture = read_picture(options.texture)[..., :3] if options.texture is not None else None
         backend = {"gl": "opengl"}.get(options.context, options.context)
         glctx = glraster.context(options.device, backend)
     except (OSError, RuntimeError, ValueError) as error:
@@ -154,13 +154,6 @@ def _abandon(waiting: Iterable[Future]) -> None:
     for batch in waiting:
         batch.cancel()
     wait(waiting)
-
-
-def _read_texture(path: str) -> torch.Tensor:
-    """[h, w, 3], t upwards."""
-    with needed("PIL.Image").open(path) as picture:
-        pixels = torch.frombuffer(bytearray(picture.convert("RGB").tobytes()), dtype=torch.uint8)
-        return pixels.view(picture.height, picture.width, 3).flip(0).float() / 255
 
 
 def _batches(numbers: Sequence[int], views: Sequence[View], ssaa: int) -> Iterator[list[int]]:

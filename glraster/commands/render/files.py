@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import importlib
+import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from ...shading import to_linear, to_srgb
 from ...whole_files import whole
 
-__all__ = ["FORMATS", "Film", "Look", "needed", "to_pixels", "write"]
+__all__ = ["FORMATS", "Film", "Look", "needed", "read_picture", "to_pixels", "write"]
 
 FORMATS = ("png", "exr", "mp4")
 _MOST = 65535  # what a pixel of 16 bits holds
@@ -44,6 +45,18 @@ def needed(module: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         raise RuntimeError(f"{module} is needed: pip install 'glraster[render]' ({error})") from error
+
+
+def read_picture(path: str | os.PathLike) -> torch.Tensor:
+    """Reads a picture: [h, w, 3], or [h, w, 4] if it has opacity, from 0 to 1, the bottom row first.
+
+    Raises:
+        OSError: there is none, or it cannot be read.
+    """
+    with needed("PIL.Image").open(path) as picture:
+        mode = "RGBA" if picture.has_transparency_data else "RGB"
+        pixels = torch.frombuffer(bytearray(picture.convert(mode).tobytes()), dtype=torch.uint8)
+        return pixels.view(picture.height, picture.width, len(mode)).flip(0).float() / 255
 
 
 def to_pixels(output: str, image: torch.Tensor, form: str, look: Look) -> np.ndarray:

@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from ..arguments import color, count, device, number, positive
+from ..arguments import as_color, as_count, as_device, as_number, as_positive, as_resolution
 from .files import FORMATS
 from .picture import OUTPUTS
 
@@ -29,9 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     work.add_argument("--overwrite", action="store_true", help="make files anew that are there already")
     shard = "the i-th of n parts of the work, i from 0: for job arrays, each of which has all other options alike"
     work.add_argument("--shard", type=_shard, default=(0, 1), metavar="I/N", help=shard)
-    jobs = os.cpu_count() or 1
-    work.add_argument("--jobs", type=count, default=jobs, help=f"images drawn and written at a time (default: {jobs})")
-    work.add_argument("--device", type=device, help="cpu, cuda or cuda:N (default: cuda where there is one)")
+    cores = os.cpu_count() or 1
+    jobs = f"images drawn and written at a time (default: {cores})"
+    work.add_argument("--jobs", type=as_count, default=cores, help=jobs)
+    work.add_argument("--device", type=as_device, help="cpu, cuda or cuda:N (default: cuda where there is one)")
     contexts = ["auto", "gl", "software"]
     context = "rasterizer (default: software; auto: gl where there is OpenGL)"
     work.add_argument("--context", choices=contexts, default="software", help=context)
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_cameras(group: argparse._ArgumentGroup) -> None:
     cameras = "a transforms.json (NeRF, instant-ngp, nerfstudio) or a folder of COLMAP's, instead of cameras around"
     group.add_argument("--cameras", metavar="PATH", help=cameras)
-    group.add_argument("--views", type=count, default=36, help="cameras around each mesh (default: 36)")
+    group.add_argument("--views", type=as_count, default=36, help="cameras around each mesh (default: 36)")
     around = "in a circle, or evenly spread over a sphere (default: turntable)"
     group.add_argument("--around", choices=["turntable", "sphere"], default="turntable", help=around)
     elevation = "degrees above the horizon, with turntable (default: 20)"
@@ -53,14 +54,14 @@ def _add_cameras(group: argparse._ArgumentGroup) -> None:
 
 def _add_pictures(group: argparse._ArgumentGroup) -> None:
     resolution = "pixels: 512, or 640x480, width first (default: 512, or what the camera file says)"
-    group.add_argument("--resolution", type=_resolution, metavar="SIZE", help=resolution)
+    group.add_argument("--resolution", type=as_resolution, metavar="SIZE", help=resolution)
     outputs = f"of {', '.join(OUTPUTS)}; several with commas (default: color)"
     group.add_argument("--outputs", type=_outputs, default=["color"], metavar="LIST", help=outputs)
     group.add_argument("--format", choices=FORMATS, default="png", help="of the files (default: png)")
     ssaa = "samples of the colour along each side of a pixel, beyond antialiased silhouettes (default: 1)"
-    group.add_argument("--ssaa", type=count, default=1, help=ssaa)
+    group.add_argument("--ssaa", type=as_count, default=1, help=ssaa)
     background = "R,G,B from 0 to 1 (default: none, PNG files are transparent there; white in films)"
-    group.add_argument("--background", type=color, metavar="COLOR", help=background)
+    group.add_argument("--background", type=as_color, metavar="COLOR", help=background)
     light = "a lamp in this direction instead of the default one; may be given several times"
     group.add_argument("--light", type=_direction, action="append", default=[], metavar="X,Y,Z", help=light)
     environment = "a panorama (EXR, HDR or a picture) that the light comes from, instead of a sky and a lamp"
@@ -69,8 +70,8 @@ def _add_pictures(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--texture", metavar="PICTURE", help=texture)
     group.add_argument("--flat", action="store_true", help="each triangle has its own normal")
     scale = "depths times this are the numbers in PNG files, 65535 at most (default: 1000)"
-    group.add_argument("--depth-scale", type=positive, default=1000.0, metavar="NUMBER", help=scale)
-    group.add_argument("--fps", type=positive, default=30.0, help="frames per second of films (default: 30)")
+    group.add_argument("--depth-scale", type=as_positive, default=1000.0, metavar="NUMBER", help=scale)
+    group.add_argument("--fps", type=as_positive, default=30.0, help="frames per second of films (default: 30)")
 
 
 def check(options: argparse.Namespace) -> None:
@@ -98,41 +99,30 @@ def _outputs(text: str) -> list[str]:
     return list(dict.fromkeys(outputs))
 
 
-def _resolution(text: str) -> tuple[int, int]:
-    """(height, width)."""
-    try:
-        sizes = [int(word) for word in text.lower().split("x")]
-    except ValueError:
-        sizes = []
-    if len(sizes) not in (1, 2) or min(sizes) < 1:
-        raise argparse.ArgumentTypeError(f"must be a size or WIDTHxHEIGHT, in pixels, got {text!r}")
-    return sizes[-1], sizes[0]
-
-
 def _shard(text: str) -> tuple[int, int]:
     try:
-        index, parts = (int(word) for word in text.split("/"))
+        index, count = (int(word) for word in text.split("/"))
     except ValueError:
-        index, parts = 0, 0
-    if not 0 <= index < parts:
+        index, count = 0, 0
+    if not 0 <= index < count:
         raise argparse.ArgumentTypeError(f"must be I/N with I from 0 to N - 1, got {text!r}")
-    return index, parts
+    return index, count
 
 
 def _direction(text: str) -> tuple[float, ...]:
-    numbers = [number(word) for word in text.split(",")]
+    numbers = [as_number(word) for word in text.split(",")]
     if len(numbers) != 3 or not all(map(math.isfinite, numbers)) or not any(numbers):
         raise argparse.ArgumentTypeError(f"must be three numbers X,Y,Z, not all zero, got {text!r}")
     return tuple(numbers)
 
 
 def _angle(text: str) -> float:
-    if not 0 < (angle := number(text)) < 180:
+    if not 0 < (angle := as_number(text)) < 180:
         raise argparse.ArgumentTypeError(f"must be more than 0 and less than 180 degrees, got {text!r}")
     return angle
 
 
 def _elevation(text: str) -> float:
-    if not -90 <= (angle := number(text)) <= 90:
+    if not -90 <= (angle := as_number(text)) <= 90:
         raise argparse.ArgumentTypeError(f"must be from -90 to 90 degrees, got {text!r}")
     return angle
