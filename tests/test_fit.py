@@ -13,8 +13,9 @@ from glraster import camera, fit, mesh
 from glraster.cli import main
 from glraster.fit import fitting
 
-FEW = {"geometry_steps": 24, "texture_steps": 8, "batch": 3, "triangles": 700, "texture_size": 64}
-QUICK = [f"--{name.replace('_', '-')}={number}" for name, number in FEW.items()]
+FEW = {"geometry_steps": 60, "texture_steps": 8, "batch": 3, "triangles": 700, "texture_size": 64}
+SHORT = FEW | {"geometry_steps": 10, "texture_steps": 4}  # with a remeshing at step 8
+QUICK = [f"--{name.replace('_', '-')}={number}" for name, number in SHORT.items()]
 
 
 @pytest.fixture(scope="session")
@@ -70,13 +71,10 @@ def test_where_the_object_is(scene):
 def test_a_fit_finds_the_object(fitted):
     start, found, held_out = fitted
     before, after = fit.measure(start, held_out), fit.measure(found, held_out)
-    assert before.mean_iou < 0.8 < 0.93 < after.mean_iou
-    assert after.mean_psnr > before.mean_psnr + 5 and after.names == ("color/002.png", "color/007.png")
+    assert before.mean_iou < 0.8 < 0.96 < after.mean_iou
+    assert before.mean_psnr < 15 < 21 < after.mean_psnr and after.names == ("color/002.png", "color/007.png")
     low, high = found.mesh.pos.aminmax(dim=0)
     assert ((low + high) / 2 - torch.tensor([3.0, -2.0, 1.0])).norm() < 0.1
-
-
-SHORT = FEW | {"geometry_steps": 10, "texture_steps": 4}  # with a remeshing at step 8
 
 
 @pytest.fixture(scope="module")
@@ -134,10 +132,10 @@ def test_command(scene, tmp_path, capsys, form):
     loaded = mesh.load(tmp_path / f"mesh.{form}")
     report = json.loads((tmp_path / "report.json").read_text())
     assert len(loaded.tri) == report["triangles"] and loaded.textures[0].shape == (64, 64, 3)
-    assert report["photos"] == 8 and len(report["held_out"]["photos"]) == 2 and report["held_out"]["iou"] > 0.9
+    assert report["photos"] == 8 and len(report["held_out"]["photos"]) == 2 and 0.6 < report["held_out"]["iou"] < 1
     assert np.shape(report["light"]) == (9, 3) and report["settings"]["triangles"] == 700
     out = capsys.readouterr().out
-    assert out == (tmp_path / "report.txt").read_text() and "2 held-out photos: IoU 0.9" in out
+    assert out == (tmp_path / "report.txt").read_text() and "2 held-out photos: IoU 0." in out
     with Image.open(tmp_path / "comparison.png") as picture:
         assert picture.size == (2 * 48, 2 * 40)
     assert main(command) == 2 and "holds a fit: --resume goes on with it" in capsys.readouterr().err
@@ -259,7 +257,7 @@ def test_photos_before_a_background(copied):
     photos, held_out = fit.read_photos(copied, hold_out=5)
     assert not photos.masked and photos.background == (0.0, 0.0, 1.0)
     assert fit.read_photos(copied, background=(0.5, 0.5, 0.5))[0].background == (0.5, 0.5, 0.5)
-    found = fit.fit_mesh(photos, fit.Settings(**FEW | {"geometry_steps": 40}))
+    found = fit.fit_mesh(photos, fit.Settings(**FEW))
     quality = fit.measure(found, held_out)
     assert quality.iou is None and quality.mean_psnr > 20
 

@@ -73,8 +73,8 @@ class Frame:
 def _masks(photos: Photos) -> torch.Tensor:
     """[N, h, w] float64 from 0 to 1, small."""
     opacity = photos.images[..., 3].double()[:, None] / 255
-    size = [min(_SIZE, side) for side in opacity.shape[2:]]
-    return torch.nn.functional.adaptive_avg_pool2d(opacity, size)[:, 0]
+    height, width = (min(_SIZE, side) for side in opacity.shape[2:])
+    return torch.nn.functional.adaptive_avg_pool2d(opacity, (height, width))[:, 0]
 
 
 def _pixel_centres(height: int, width: int) -> torch.Tensor:

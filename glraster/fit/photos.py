@@ -99,9 +99,9 @@ def read_photos(
         views, paths = _views(file, colmap, None if images is None else Path(images))
         if not views:
             raise ValueError(f"{file} holds no cameras")
-        sets.append((views, paths, None if masks is None else [_mask_of(path, Path(masks)) for path in paths]))
+        sets.append((views, paths, [None if masks is None else _mask_of(path, Path(masks)) for path in paths]))
     size = _reduced_size(sets[0][1][0], resolution)
-    read = [torch.stack([_read(*one, size) for one in _rows(*each)]) for each in sets]
+    read = [torch.stack([_read(*one, size) for one in zip(*each, strict=True)]) for each in sets]
     opaque = all(bool((part[..., 3] == 255).all()) for part in read)
     background = (background or _border_color(read[0])) if opaque else None
     parts = [Photos(part, tuple(views), background) for part, (views, *_) in zip(read, sets, strict=True)]
@@ -185,10 +185,6 @@ def _reduced_size(path: Path, resolution: int) -> tuple[int, int]:
     with _open(path) as picture:
         scale = min(1.0, resolution / max(picture.size))
         return max(1, round(picture.height * scale)), max(1, round(picture.width * scale))
-
-
-def _rows(views: list[View], paths: list[Path], masks: list[Path] | None) -> Any:
-    return zip(views, paths, masks or [None] * len(paths), strict=True)
 
 
 def _read(view: View, path: Path, mask: Path | None, size: tuple[int, int]) -> torch.Tensor:
