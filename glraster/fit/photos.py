@@ -57,11 +57,6 @@ class Photos:
         ]
         return dataclasses.replace(self, images=(torch.stack(small) + 0.5).to(torch.uint8))
 
-    def over(self, color: float) -> torch.Tensor:
-        """Returns [N, H, W, 3] floats, the photos before a grey, where they have opacity."""
-        values = self.images.float() / 255
-        return values[..., :3] + (1 - values[..., 3:]) * color
-
 
 def read_photos(
     cameras: str | os.PathLike,
