@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from .commands import bake, render, selftest
+from .commands import bake, fit, render, selftest
 from .commands import run as run_command
 from .doctor import Finding, examine, healthy
 from .viewer import command as view_command
@@ -45,6 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Renders meshes from all sides, or as the cameras of a file see them.",
     )
     render.add_arguments(images)
+    mesh = commands.add_parser(
+        "fit",
+        help="photos with known cameras to a textured mesh",
+        description="Finds a mesh, its texture and the light on it that look as photos do.",
+    )
+    fit.add_arguments(mesh)
     texture = commands.add_parser(
         "bake",
         help="a texture for a mesh: of another mesh, of photos with cameras, of colours of vertices",
@@ -65,7 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     selftest.add_arguments(test)
     options = parser.parse_args(arguments)
-    others = {"view": view_command, "render": render, "bake": bake, "run": run_command, "selftest": selftest}
+    others = {"view": view_command, "render": render, "fit": fit, "bake": bake, "run": run_command}
+    others["selftest"] = selftest
     if options.command in others:
         return others[options.command].run(options)
     return _doctor(options.json, options.timeout)

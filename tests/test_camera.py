@@ -233,6 +233,18 @@ def test_transforms_that_are_refused(tmp_path, content, words):
         camera.read_transforms(path)
 
 
+def test_another_depth_range():
+    """What is at the new distances lies on the near and far planes; x and y stay."""
+    view = camera.from_opengl(camera.orbit(30.0, 20.0, 5.0), camera.perspective(50.0, 1.5), (40, 60))
+    other = view.with_depths(3.0, 7.0)
+    at = torch.tensor([[0.4, -0.3, -3.0, 1], [0.4, -0.3, -7.0, 1]])
+    before, after = at @ view.projection.mT, at @ other.projection.mT
+    assert (before[:, [0, 1, 3]] == after[:, [0, 1, 3]]).all() and (view.view == other.view).all()
+    torch.testing.assert_close(after[:, 2] / after[:, 3], torch.tensor([-1.0, 1.0]))
+    with pytest.raises(ValueError, match="View.with_depths"):
+        view.with_depths(2.0, 1.0)
+
+
 def test_errors():
     eye, zero = torch.eye(3), torch.zeros(3)
     for call in (

@@ -217,3 +217,20 @@ def test_errors():
             shading.EnvironmentLight(cube)
     with pytest.raises(ValueError, match=r"panorama_to_cube\(\)"):
         shading.panorama_to_cube(torch.ones(2, 4))
+
+
+def test_srgb_by_hand():
+    """Numbers of the standard's curve and of its straight part, and both ways from each other."""
+    srgb, linear = torch.tensor([0.0, 0.02, 0.5, 1.0], dtype=F64), torch.tensor([0.0, 0.0015479876, 0.2140411, 1.0])
+    torch.testing.assert_close(shading.to_linear(srgb).float(), linear)
+    x = torch.linspace(0, 1, 1001, dtype=F64)
+    torch.testing.assert_close(shading.to_srgb(shading.to_linear(x)), x, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("function", [shading.to_linear, shading.to_srgb])
+def test_srgb_gradients(function):
+    x = torch.tensor([0.001, 0.03, 0.2, 0.9], dtype=F64, requires_grad=True)
+    assert torch.autograd.gradcheck(function, x)
+    zero = torch.zeros(1, requires_grad=True)
+    function(zero).backward()
+    assert zero.grad.isfinite().all()

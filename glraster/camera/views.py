@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from .poses import rigid
-from .projections import FAR, NEAR, check_depths, check_resolution, intrinsics
+from .projections import FAR, NEAR, check_depths, check_resolution, intrinsics, perspective
 
 __all__ = ["View", "from_opencv", "from_opengl", "from_pytorch3d"]
 
@@ -37,6 +37,17 @@ class View:
     def eye(self) -> torch.Tensor:
         """[..., 3], where the camera is, in world space."""
         return -(self.view[..., :3, :3].mT @ self.view[..., :3, 3:])[..., 0]
+
+    def with_depths(self, near: float, far: float) -> "View":
+        """Returns this view, of perspective, with another depth range: depths say most where nothing is wasted.
+
+        Raises:
+            ValueError: a depth range that is none.
+        """
+        check_depths("View.with_depths", near, far)
+        projection = self.projection.clone()
+        projection[..., 2, :] = perspective(90.0, 1.0, near, far)[2]
+        return replace(self, projection=projection)
 
 
 def from_opengl(

@@ -5,7 +5,7 @@ import math
 
 import torch
 
-__all__ = ["as_count", "as_device", "as_number", "as_positive", "as_resolution"]
+__all__ = ["as_color", "as_count", "as_device", "as_number", "as_positive", "as_resolution"]
 
 
 def as_resolution(text: str) -> tuple[int, int]:
@@ -17,6 +17,14 @@ def as_resolution(text: str) -> tuple[int, int]:
     if len(sizes) not in (1, 2) or min(sizes) < 1:
         raise argparse.ArgumentTypeError(f"must be a size or WIDTHxHEIGHT, in pixels, got {text!r}")
     return sizes[-1], sizes[0]
+
+
+def as_color(text: str) -> tuple[float, ...]:
+    """R,G,B from 0 to 1."""
+    numbers = [as_number(word) for word in text.split(",")]
+    if len(numbers) != 3 or not all(0 <= number <= 1 for number in numbers):
+        raise argparse.ArgumentTypeError(f"must be three numbers from 0 to 1, R,G,B, got {text!r}")
+    return tuple(numbers)
 
 
 def as_count(text: str) -> int:

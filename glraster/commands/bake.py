@@ -16,9 +16,10 @@ from ..camera import View
 from ..interpolate import interpolate
 from ..mesh import Mesh, load, save, unwrap
 from ..triangle_id import triangle_id
+from ..whole_files import whole
 from .arguments import as_device, as_positive, as_resolution
 from .render.cameras import bounding_sphere, with_depths
-from .render.files import needed, read_picture, whole
+from .render.files import needed, read_picture
 
 __all__ = ["add_arguments", "run"]
 

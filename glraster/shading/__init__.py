@@ -1,13 +1,14 @@
 """Shading of interpolated buffers: from normals, directions and materials to colours.
 
-All directions are unit vectors that point away from the surface: to the eye, to the light. Colours are linear: take
-sRGB pictures to the power of 2.2 first, about, and results to 1 / 2.2.
+All directions are unit vectors that point away from the surface: to the eye, to the light. Colours are linear: send
+sRGB pictures through `to_linear` first, and results through `to_srgb`.
 """
 
 from .environment import EnvironmentLight, panorama_to_cube, reflect
 from .harmonics import harmonics_irradiance, project_environment, spherical_harmonics
 from .lights import lambert, phong
 from .microfacets import ggx, scattered
+from .srgb import to_linear, to_srgb
 
 __all__ = [
     "EnvironmentLight",
@@ -20,4 +21,6 @@ __all__ = [
     "reflect",
     "scattered",
     "spherical_harmonics",
+    "to_linear",
+    "to_srgb",
 ]

@@ -92,9 +92,7 @@ def with_depths(view: View, mesh: Sphere) -> View:
     if far <= 0:  # behind the camera
         return view
     near = max(distance - mesh.radius * _MARGIN, _NEAREST * far)
-    projection = view.projection.clone()
-    projection[2] = camera.perspective(90.0, 1.0, near, far)[2]
-    return dataclasses.replace(view, projection=projection)
+    return view.with_depths(near, far)
 
 
 def transforms(options: argparse.Namespace, views: list[View]) -> str:

@@ -16,8 +16,9 @@ import glraster
 from ...camera import View
 from ...mesh import load
 from ...viewer.progress import new_bar
+from ...whole_files import whole
 from .cameras import bounding_sphere, make_views, transforms
-from .files import Film, Look, read_picture, to_pixels, whole, write
+from .files import Film, Look, read_picture, to_pixels, write
 from .lighting import Lighting
 from .options import add_arguments, check
 from .picture import Painter

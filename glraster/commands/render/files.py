@@ -4,7 +4,6 @@ import contextlib
 import functools
 import importlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,7 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["FORMATS", "Film", "Look", "needed", "read_picture", "to_linear", "to_pixels", "whole", "write"]
+from ...shading import to_linear, to_srgb
+from ...whole_files import whole
+
+__all__ = ["FORMATS", "Film", "Look", "needed", "read_picture", "to_pixels", "write"]
 
 FORMATS = ("png", "exr", "mp4")
 _MOST = 65535  # what a pixel of 16 bits holds
@@ -102,13 +104,7 @@ def _to_srgb(linear: torch.Tensor) -> torch.Tensor:
 
 @functools.cache
 def _table() -> torch.Tensor:
-    x = torch.linspace(0, 1, _STEPS, dtype=torch.float64)
-    return _bytes(torch.where(x <= 0.0031308, 12.92 * x, 1.055 * x ** (1 / 2.4) - 0.055))
-
-
-def to_linear(color: torch.Tensor) -> torch.Tensor:
-    """Linear values of sRGB ones. Source: IEC 61966-2-1."""
-    return torch.where(color <= 0.04045, color / 12.92, ((color.clamp(min=0) + 0.055) / 1.055) ** 2.4)
+    return _bytes(to_srgb(torch.linspace(0, 1, _STEPS, dtype=torch.float64)))
 
 
 def _bytes(values: torch.Tensor) -> torch.Tensor:
@@ -150,18 +146,6 @@ def _write_exr(path: Path, output: str, pixels: np.ndarray) -> None:
         channels |= {name: np.ascontiguousarray(pixels[..., i]) for i, name in enumerate(names)}
     with exr.File({"compression": exr.ZIP_COMPRESSION, "type": exr.scanlineimage}, channels) as file:
         file.write(str(path))
-
-
-@contextlib.contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A name to write to, which becomes `path` when all is written, and is removed when something fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 class Film:

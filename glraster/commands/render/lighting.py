@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...shading import harmonics_irradiance, lambert, panorama_to_cube, project_environment
-from .files import needed, to_linear
+from ...shading import harmonics_irradiance, lambert, panorama_to_cube, project_environment, to_linear
+from .files import needed
 
 __all__ = ["Lighting"]
 

@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from ..arguments import as_count, as_device, as_number, as_positive, as_resolution
+from ..arguments import as_color, as_count, as_device, as_number, as_positive, as_resolution
 from .files import FORMATS
 from .picture import OUTPUTS
 
@@ -61,7 +61,7 @@ def _add_pictures(group: argparse._ArgumentGroup) -> None:
     ssaa = "samples of the colour along each side of a pixel, beyond antialiased silhouettes (default: 1)"
     group.add_argument("--ssaa", type=as_count, default=1, help=ssaa)
     background = "R,G,B from 0 to 1 (default: none, PNG files are transparent there; white in films)"
-    group.add_argument("--background", type=_color, metavar="COLOR", help=background)
+    group.add_argument("--background", type=as_color, metavar="COLOR", help=background)
     light = "a lamp in this direction instead of the default one; may be given several times"
     group.add_argument("--light", type=_direction, action="append", default=[], metavar="X,Y,Z", help=light)
     environment = "a panorama (EXR, HDR or a picture) that the light comes from, instead of a sky and a lamp"
@@ -107,13 +107,6 @@ def _shard(text: str) -> tuple[int, int]:
     if not 0 <= index < count:
         raise argparse.ArgumentTypeError(f"must be I/N with I from 0 to N - 1, got {text!r}")
     return index, count
-
-
-def _color(text: str) -> tuple[float, ...]:
-    numbers = [as_number(word) for word in text.split(",")]
-    if len(numbers) != 3 or not all(0 <= number <= 1 for number in numbers):
-        raise argparse.ArgumentTypeError(f"must be three numbers from 0 to 1, R,G,B, got {text!r}")
-    return tuple(numbers)
 
 
 def _direction(text: str) -> tuple[float, ...]:

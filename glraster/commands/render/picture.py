@@ -10,7 +10,7 @@ import glraster
 from ... import camera
 from ...camera import View
 from ...mesh import Mesh, sample_materials
-from .files import to_linear
+from ...shading import to_linear
 from .lighting import Lighting
 
 __all__ = ["OUTPUTS", "Painter"]
