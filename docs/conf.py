@@ -56,8 +56,10 @@ sphinx_gallery_conf = {
 }
 
 
-def list_results(app, what, name, obj, options, lines: list[str]) -> None:
-    """Several named results of a function, "name: what it is" each, become a list below the tuple of their names."""
+def edit_docstring(app, what, name, obj, options, lines: list[str]) -> None:
+    """Several named results of a function, "name: what it is" each, become a list below the tuple of their names; and
+    pages that are named become links."""
+    lines[:] = [re.sub(r"`?docs/(\w+)\.md`?", r":doc:`/\1`", line) for line in lines]
     if "Returns:" not in lines:
         return
     begin = lines.index("Returns:") + 1
@@ -70,4 +72,4 @@ def list_results(app, what, name, obj, options, lines: list[str]) -> None:
 
 
 def setup(app) -> None:
-    app.connect("autodoc-process-docstring", list_results, priority=400)  # before napoleon's
+    app.connect("autodoc-process-docstring", edit_docstring, priority=400)  # before napoleon's

@@ -142,6 +142,12 @@ def test_every_public_module_has_a_page_of_its_own():
     assert all(f"automodule:: {'glraster.' * (name != 'glraster')}{name}\n" in text for name, text in pages.items())
 
 
+def test_every_public_name_is_in_the_reference():
+    text = (DOCS / "api" / "glraster.rst").read_text()
+    shown = set(re.findall(r"^\.\. auto\w+:: (\w+)$", text, re.MULTILINE)) | {"SoftAux", "soft_rasterize", "__version__"}
+    assert set(glraster.__all__) - shown == {"RasterizeCudaContext", "RasterizeGLContext"}
+
+
 def test_links_of_the_readme_lead_somewhere():
     links = re.findall(r"\]\(([^)#]+)", (ROOT / "README.md").read_text())
     assert links and [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
