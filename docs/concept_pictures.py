@@ -193,7 +193,8 @@ def draw_order() -> Figure:
         "background first, then antialias": blend(over, rast, pos, mesh.tri),
         "colour and coverage antialiased,\nthen rgb + (1 - a) background": rgba[..., :3] + (1 - rgba[..., 3:]) * SKY,
         "wrong: mask after antialias": blend(over, rast, pos, mesh.tri) * covered + (1 - covered) * SKY,
-        "wrong: antialiased over black,\nthen a mask": blend(image, rast, pos, mesh.tri) * covered + (1 - covered) * SKY,
+        "wrong: antialiased over black,\nthen a mask": blend(image, rast, pos, mesh.tri) * covered
+        + (1 - covered) * SKY,
     }
     return row({name: picture[0, 8:32, 10:34] for name, picture in pictures.items()}, width=2.0)
 

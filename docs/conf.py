@@ -1,4 +1,4 @@
-"""How Sphinx builds the documentation: `make docs` writes it to docs/_build/html. It needs no GPU, OpenGL or network."""
+"""How Sphinx builds the documentation, without GPU, OpenGL or network: `make docs` writes it to docs/_build/html."""
 
 import re
 import sys
@@ -67,7 +67,8 @@ def edit_docstring(app, what, name, obj, options, lines: list[str]) -> None:
     named = [re.match(r"    (\w+): +(.*)", line) for line in lines[begin:end]]
     names = [match[1] for match in named if match]
     if len(names) > 1:
-        items = [f"    - `{match[1]}`: {match[2]}" if match else line for match, line in zip(named, lines[begin:end])]
+        pairs = zip(named, lines[begin:end], strict=True)
+        items = [f"    - `{match[1]}`: {match[2]}" if match else line for match, line in pairs]
         lines[begin:end] = [f"    ({', '.join(names)})", "", *(re.sub(r"^ {8}", "      ", item) for item in items)]
 
 

@@ -129,14 +129,18 @@ def test_every_sample_has_its_place_and_picture_in_the_gallery():
 
 def test_every_page_is_in_the_contents():
     index = (DOCS / "index.md").read_text()
-    listed = set(re.findall(r"^([\w/]+)$", "".join(re.findall(r"```{toctree}(.*?)```", index, re.DOTALL)), re.MULTILINE))
+    listed = set(
+        re.findall(r"^([\w/]+)$", "".join(re.findall(r"```{toctree}(.*?)```", index, re.DOTALL)), re.MULTILINE)
+    )
     assert {page.stem for page in DOCS.glob("*.md")} - {"index"} == {page for page in listed if "/" not in page}
 
 
 def test_every_public_module_has_a_page_of_its_own():
     pages = {path.stem: path.read_text() for path in (DOCS / "api").glob("*.rst")}
     contents = re.findall(r"^   (\w+)$", pages.pop("index"), re.MULTILINE)
-    public = {path.parent.name for path in (ROOT / "glraster").glob("*/__init__.py") if "__all__ = [" in path.read_text()}
+    public = {
+        path.parent.name for path in (ROOT / "glraster").glob("*/__init__.py") if "__all__ = [" in path.read_text()
+    }
     public -= {"commands", "cuda_kernels", "doctor", "interop", "shaders"}
     assert public | {"glraster", "soft", "optim"} <= set(pages) and sorted(pages) == sorted(contents)
     assert all(f"automodule:: {'glraster.' * (name != 'glraster')}{name}\n" in text for name, text in pages.items())
@@ -144,13 +148,27 @@ def test_every_public_module_has_a_page_of_its_own():
 
 def test_every_public_name_is_in_the_reference():
     text = (DOCS / "api" / "glraster.rst").read_text()
-    shown = set(re.findall(r"^\.\. auto\w+:: (\w+)$", text, re.MULTILINE)) | {"SoftAux", "soft_rasterize", "__version__"}
+    shown = set(re.findall(r"^\.\. auto\w+:: (\w+)$", text, re.MULTILINE)) | {
+        "SoftAux",
+        "soft_rasterize",
+        "__version__",
+    }
     assert set(glraster.__all__) - shown == {"RasterizeCudaContext", "RasterizeGLContext"}
 
 
 def test_links_of_the_readme_lead_somewhere():
     links = re.findall(r"\]\(([^)#]+)", (ROOT / "README.md").read_text())
     assert links and [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+
+
+def test_times_in_the_readme_are_those_of_the_page_of_measurements():
+    readme, page = (ROOT / "README.md").read_text(), (DOCS / "performance.md").read_text()
+    claims = {"rasterize, software": r"rasterized in (\d+) ms", "rasterize, OpenGL": r"renderer: (\d+) ms"}
+    claims["render, forward and backward"] = r"forward and backward, in (\d+) ms"
+    for row, claim in claims.items():
+        claimed = float(re.search(claim, readme.replace("\n", " "))[1])
+        measured = float(re.search(rf"^\| {row} \| ([\d.]+) ", page, re.MULTILINE)[1])
+        assert abs(claimed - measured) < 0.2 * measured, f"{row}: README.md says {claimed} ms, measured were {measured}"
 
 
 def test_the_readme_is_short():
