@@ -33,9 +33,11 @@ demo: setup
 # Threads that wait do so asleep: PyTorch and glraster have threads of their own, and while those of one spin on the
 # processors, the other's stand still. On busy machines that made tests several times slower.
 test test-all: export OMP_WAIT_POLICY ?= passive
+# A process for every core, but each takes a gigabyte. The tests of a file stay together: they share what they start.
+PYTEST := $(RUN) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test: setup lint
-	$(RUN) -m pytest
+	$(PYTEST)
 
 test-all: test
 	$(RUN) -m pytest -m slow

@@ -3,7 +3,7 @@
 import functools
 import math
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -34,7 +34,6 @@ _SUFFIX: dict[torch.dtype | None, str] = {torch.float32: "_f32", torch.float64: 
 # What a tensor must be for a pointer to this type; "T" is the dtype of the instance.
 _DTYPES = {"int32_t": torch.int32, "uint32_t": torch.int32, "int64_t": torch.int64, "uint64_t": torch.int64}
 _DTYPES |= {"uint8_t": torch.uint8, "float": torch.float32, "double": torch.float64}
-_TENSOR, _TENSORS, _NUMBER, _NUMBERS = range(4)  # what a field is given
 _CPU = torch.device("cpu")
 _files: "dict[str, KernelFile]" = {}
 
@@ -180,8 +179,9 @@ class KernelFile:
         """
         if count == 0:
             return
-        plan = self._plans.get(tuple(fields)) or self._plan(tuple(fields))
-        parameters, tensors, dtype = self._pack(plan.places, fields.values())
+        names = tuple(fields)
+        plan = self._plans.get(names) or self._plan(names)
+        parameters, tensors, dtype = self._pack(plan, tuple(fields.values()))
         device = tensors[0].device
         kernel = self._kernels.get((name, dtype, constants)) or self._kernel(name, dtype, constants)
         adds_to = [t for field in plan.adds_to for t in _listed(fields[field]) if t is not None] if plan.adds_to else []
@@ -198,56 +198,57 @@ class KernelFile:
         return kernel
 
     def _plan(self, names: tuple[str, ...]) -> "_Plan":
-        places, place = {}, 0
+        plan, place = _Plan([], [], [], tuple(name for name in self.adds_to if name in names)), 0
         for f in self.source.fields:
-            one, several = (_TENSOR, _TENSORS) if f.code == "P" else (_NUMBER, _NUMBERS)
-            places[f.name] = place, one if f.length is None else several, _DTYPES.get(f.type), not f.written, f
+            if f.name in names:
+                given = names.index(f.name)
+                if f.code == "P":
+                    plan.pointers.append((given, place, _DTYPES.get(f.type), f.type == "T", f))
+                elif f.length is None:
+                    plan.numbers.append((given, place))
+                else:
+                    plan.lists.append((given, place, f))
             place += f.length or 1
-        unknown = [name for name in names if name not in places]
+        unknown = set(names) - {f.name for f in self.source.fields}
         missing = [f.name for f in self.source.fields if f.code != "P" and f.name not in names]
         if unknown or missing:
-            raise TypeError(f"{self.source.struct} has no fields {unknown}, and needs values for {missing}")
-        plan = _Plan([places[name] for name in names], tuple(name for name in self.adds_to if name in names))
+            raise TypeError(f"{self.source.struct} has no fields {sorted(unknown)}, and needs values for {missing}")
         self._plans[names] = plan
         return plan
 
-    def _pack(self, places: list, given: Iterable) -> tuple[bytes, list[torch.Tensor], torch.dtype | None]:
+    def _pack(self, plan: "_Plan", given: Sequence) -> tuple[bytes, list[torch.Tensor], torch.dtype | None]:
         """The struct, the tensors to which it points, and the dtype of those of type T."""
         values: list = [0] * self._struct_length
+        for i, place in plan.numbers:
+            values[place] = given[i]
+        for i, place, f in plan.lists:
+            listed = _at_most(given[i], f, self.source.struct)
+            values[place : place + len(listed)] = listed
         tensors: list[torch.Tensor] = []
         instance = first = None
-        for (place, kind, needed, read_only, f), value in zip(places, given, strict=True):
-            if kind == _NUMBER:
-                values[place] = value
-                continue
+        for i, place, needed, typed, f in plan.pointers:
+            value = given[i]
             if value is None:
                 continue
-            if kind != _TENSOR and len(value) > f.length:
-                raise ValueError(f"{self.source.struct}: {f.name} holds {f.length} values, got {len(value)}")
-            if kind == _NUMBERS:
-                values[place : place + len(value)] = value
-                continue
-            for tensor in (value,) if kind == _TENSOR else value:
+            for tensor in (value,) if f.length is None else _at_most(value, f, self.source.struct):
                 if tensor is not None:
-                    dtype = needed
-                    # T: the same for all; void: float32 or float64, which a number of the struct tells
-                    if dtype is None:
-                        dtype = tensor.dtype
-                        if f.type == "T":
-                            dtype = instance = instance or dtype
+                    dtype = tensor.dtype  # "void" stands for float32 or float64, which a number of the struct tells
+                    if typed:
+                        needed = instance = instance or dtype  # the same for all
                     device = tensor.get_device()  # -1: a CPU
                     if first is None:
                         first = device
                     contiguous = tensor.is_contiguous()
-                    if read_only and (device >= 0 or not contiguous):
+                    if (device >= 0 or not contiguous) and not f.written:
                         tensor, contiguous = _dense(tensor), True
                     try:
                         pointer = tensor.data_ptr()  # 0 for an empty tensor
                     except RuntimeError:
                         pointer = _address(tensor)
-                    fits = tensor.dtype == dtype and device == first and contiguous
+                    fits = contiguous and device == first and (needed is None or dtype is needed)
                     if not (fits and (pointer or tensor.numel() == 0)):
-                        raise _misfit(self.source.struct, f.name, tensor, dtype, (tensors or [tensor])[0].device)
+                        device_needed = (tensors or [tensor])[0].device
+                        raise _misfit(self.source.struct, f.name, tensor, needed or dtype, device_needed)
                     tensors.append(tensor)
                     values[place] = pointer
                 place += 1
@@ -257,11 +258,19 @@ class KernelFile:
 
 
 class _Plan(NamedTuple):
-    """What follows from the names of a call's fields: places in the struct, in their order, and which are added to."""
+    """What follows from the names of a call's fields: where each stands among them and in the struct."""
 
-    # First value, kind, dtype of a tensor (None: its own), whether it is only read, field.
-    places: list[tuple[int, int, torch.dtype | None, bool, Field]]
+    numbers: list[tuple[int, int]]  # index among the names, first value in the struct
+    lists: list[tuple[int, int, Field]]
+    pointers: list[tuple[int, int, torch.dtype | None, bool, Field]]  # dtype of the tensor (None: its own), whether T
     adds_to: tuple[str, ...]
+
+
+def _at_most(values: Sequence, f: Field, struct_name: str) -> Sequence:
+    """The values of a list, if the struct has room for them."""
+    if len(values) > (f.length or 0):
+        raise ValueError(f"{struct_name}: {f.name} holds {f.length} values, got {len(values)}")
+    return values
 
 
 def _listed(value) -> Sequence:

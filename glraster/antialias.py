@@ -17,7 +17,7 @@ from glraster.cuda_kernels.launcher import (
 )
 
 from .checks import FLOATS, Same, check_same, check_tensor
-from .operators import Operator, new_gradients
+from .operators import Operator, new_gradients, save
 
 __all__ = ["TopologyHash", "antialias", "antialias_construct_topology_hash", "check_image"]
 
@@ -178,9 +178,7 @@ def _forward(color, rast, pos, tri, neighbours, boost):
 
 def _setup(ctx, inputs, output):
     *tensors, ctx.boost = inputs
-    ctx.save_for_backward(*tensors)
-    ctx.save_for_forward(*tensors)
-    ctx.set_materialize_grads(False)
+    save(ctx, *tensors)
 
 
 def _backward(ctx, needs, grad_out):

@@ -4,7 +4,7 @@ import torch
 
 from glraster.cuda_kernels.launcher import KernelFile, new_output_like, new_sum_like, rounded
 
-from .operators import Operator
+from .operators import Operator, save
 from .scene import fields_of_ids
 
 __all__ = ["add_depth_gradients"]
@@ -26,9 +26,7 @@ def add_depth_gradients(rast: torch.Tensor, pos: torch.Tensor, tri: torch.Tensor
 
 def _setup(ctx, inputs, output):
     _, *tensors = inputs
-    ctx.save_for_backward(*tensors)
-    ctx.save_for_forward(*tensors)
-    ctx.set_materialize_grads(False)
+    save(ctx, *tensors)
 
 
 def _backward(ctx, needs, grad_rast):

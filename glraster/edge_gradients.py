@@ -5,7 +5,7 @@ import torch
 from glraster.cuda_kernels.launcher import KernelFile, new_output, new_output_like, new_sum_like, rounded
 
 from .antialias import TopologyHash, check_image, fields_of_image
-from .operators import Operator
+from .operators import Operator, save
 
 __all__ = ["edge_gradients"]
 
@@ -69,9 +69,7 @@ def _forward(color, rast, pos, tri, neighbours, crease):
 
 def _setup(ctx, inputs, output):
     *tensors, ctx.crease = inputs
-    ctx.save_for_backward(*tensors)
-    ctx.save_for_forward(*tensors)
-    ctx.set_materialize_grads(False)
+    save(ctx, *tensors)
 
 
 def _backward(ctx, needs, grad_out):

@@ -10,7 +10,7 @@ from glraster.cuda_kernels.launcher import KernelFile, new_output, new_output_li
 from glraster.cuda_kernels.upload import to_device
 
 from .checks import FLOATS, Same, check_same, check_tensor
-from .operators import Operator, new_gradients
+from .operators import Operator, new_gradients, save
 
 __all__ = ["interpolate"]
 
@@ -111,9 +111,7 @@ def _fake(attr, rast, tri, rast_db, diff_attrs):
 
 def _setup(ctx, inputs, output):
     attr, rast, tri, rast_db, ctx.diff_attrs = inputs
-    ctx.save_for_backward(attr, rast, tri, rast_db)
-    ctx.save_for_forward(attr, rast, tri, rast_db)
-    ctx.set_materialize_grads(False)
+    save(ctx, attr, rast, tri, rast_db)
 
 
 def _backward(ctx, needs, *grads):

@@ -14,7 +14,7 @@ from glraster.cuda_kernels.launcher import KernelFile, new_output, new_output_li
 from .checks import FLOATS, check_tensor
 from .contexts import RasterizeContext
 from .depth import add_depth_gradients
-from .operators import Operator
+from .operators import Operator, save
 from .scene import CULL_SIGN, Scene, Visibility, fields_of_ids
 from .visibility import find_visible
 
@@ -137,10 +137,8 @@ def _fake(pos, tri, ids, output_db, grad_db):
 
 def _setup(ctx, inputs, output):
     pos, tri, ids, output_db, grad_db = inputs
-    ctx.save_for_backward(pos, tri, ids)
-    ctx.save_for_forward(pos, tri, ids)
+    save(ctx, pos, tri, ids)
     ctx.output_db, ctx.grad_db = output_db, grad_db and output_db
-    ctx.set_materialize_grads(False)
 
 
 def _backward(ctx, needs, grad_rast, grad_rast_db):

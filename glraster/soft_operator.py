@@ -9,7 +9,7 @@ from glraster.cuda_kernels.launcher import KernelFile, new_output, new_zeros, ru
 from glraster.cuda_kernels.upload import to_device
 
 from .checks import validating
-from .operators import Operator, new_gradients
+from .operators import Operator, new_gradients, save
 from .scene import Scene
 from .texture import sum_of_copies
 from .validate import validate_geometry, validate_ranges
@@ -92,8 +92,7 @@ def _fake(*inputs):
 def _setup(ctx, inputs, output):
     tensors, ctx.rest = inputs[:6], inputs[6:]
     rgba, _, nearest, state = output
-    ctx.save_for_backward(*tensors, rgba, nearest, state)
-    ctx.set_materialize_grads(False)
+    save(ctx, *tensors, rgba, nearest, state)
 
 
 def _backward(ctx, needs, grad_rgba, *_):

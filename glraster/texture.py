@@ -27,7 +27,7 @@ from .mipmap import (
     check_tex,
     level_sizes,
 )
-from .operators import Operator, new_gradients
+from .operators import Operator, new_gradients, save
 
 __all__ = [
     "BOUNDARY_MODES",
@@ -208,9 +208,7 @@ def _fake(uv, uv_da, mip_level_bias, filter_mode, boundary_mode, max_anisotropy,
 
 def _setup(ctx, inputs, output):
     uv, uv_da, mip_level_bias, *ctx.lookup, levels = inputs
-    ctx.save_for_backward(uv, uv_da, mip_level_bias, *levels)
-    ctx.save_for_forward(uv, uv_da, mip_level_bias, *levels)
-    ctx.set_materialize_grads(False)
+    save(ctx, uv, uv_da, mip_level_bias, *levels)
 
 
 def _backward(ctx, needs, grad_out):

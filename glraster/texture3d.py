@@ -6,7 +6,7 @@ from glraster.cuda_kernels.launcher import KernelFile, new_output, new_output_li
 
 from .checks import FLOATS, Same, check_same, check_tensor
 from .mipmap import MAX_SIDE
-from .operators import Operator, new_gradients
+from .operators import Operator, new_gradients, save
 from .texture import BOUNDARY_MODES, gradient_copies, receives_many, sum_of_copies
 
 __all__ = ["texture3d"]
@@ -79,9 +79,7 @@ def _fake(tex, uvw, filter_mode, boundary_mode):
 
 def _setup(ctx, inputs, output):
     tex, uvw, *ctx.modes = inputs
-    ctx.save_for_backward(tex, uvw)
-    ctx.save_for_forward(tex, uvw)
-    ctx.set_materialize_grads(False)
+    save(ctx, tex, uvw)
 
 
 def _backward(ctx, needs, grad_out):

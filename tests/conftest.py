@@ -23,6 +23,14 @@ OWN_PROCESS = "GLRASTER_TEST_IN_ITS_OWN_PROCESS"
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
 
+@pytest.hookimpl(tryfirst=True)  # before the marked ones are selected
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that compile the emulated GPU are slow, all of them."""
+    for item in items:
+        if "emulation_folder" in getattr(item, "fixturenames", ()):
+            item.add_marker("slow")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem) -> bool | None:
     """Runs a test marked `own_process` in a process of its own, where nothing that other tests left counts."""
@@ -202,6 +210,14 @@ def glctx(request, device):
     if gl_pass is not None and gl_pass.context.usable:
         assert gl_pass.take_error() is None, "an OpenGL error was left behind"
     context.close()
+
+
+@pytest.fixture
+def gl_context(gl_available):
+    """An OpenGL context that may leave no OpenGL error behind."""
+    with glraster.RasterizeGLContext(device="cpu") as made:
+        yield made
+        assert made._pass.take_error() is None
 
 
 @pytest.fixture

@@ -98,11 +98,10 @@ def test_inputs_of_any_strides(fields):
 
 def test_too_long_a_list():
     kernels = launcher.kernel_files()["texture"]
-    plan = kernels._plan(tuple(field.name for field in kernels.source.fields))
-    level = torch.zeros(1, 1, 1, 1)
-    values = [[level] * 33 if field.name == "level" else 0 for field in kernels.source.fields]
+    numbers = [field for field in kernels.source.fields if field.code != "P"]
+    given = {field.name: 0 if field.length is None else [0] for field in numbers}
     with pytest.raises(ValueError, match="level holds 32 values, got 33"):
-        kernels._pack(plan.places, values)
+        kernels.launch("texture_linear_fwd", 1, level=[torch.zeros(1, 1, 1, 1)] * 33, **given)
 
 
 @pytest.fixture
