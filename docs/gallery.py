@@ -28,7 +28,8 @@ HEADER = """Samples
 =======
 
 Short programs, one idea each. They stand in `samples/` of the source tree, run on a CPU, and take `--device`,
-`--context`, `--out` and `--view`. Every picture here is what the program draws: `make pictures` runs them all.
+`--context`, `--out` and `--view`. Every picture here is what the program draws, most of them
+after fewer steps than by default: `make pictures` runs them all.
 """
 
 
