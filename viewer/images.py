@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from glraster.cuda_kernels.launcher import new_output_like
+
 from .extras import needed
 
 __all__ = ["Legend", "Picture", "Snapshot", "checked", "colored", "tiled", "to_picture"]
@@ -48,7 +50,8 @@ class Snapshot:
     def of(cls, tensor: torch.Tensor) -> "Snapshot":
         """Copies a checked tensor; on a GPU without waiting for it."""
         with torch.no_grad():
-            copy = tensor[:MOST_IMAGES].detach().clone()
+            kept = tensor[:MOST_IMAGES].detach()
+            copy = new_output_like(kept).copy_(kept)
         ready = None
         if tensor.is_cuda:
             ready = torch.cuda.Event()
@@ -116,13 +119,13 @@ def colored(images: torch.Tensor) -> tuple[torch.Tensor, Legend | None]:
     if images.dtype == torch.uint8 and channels in (1, 3):
         return images.expand(*images.shape[:3], 3), None
     values = images.float() / 255 if images.dtype == torch.uint8 else images.float()
-    values = values.clamp(0, 1)  # keeps NaN
+    values = torch.clamp(values, 0, 1, out=new_output_like(values))  # keeps NaN
     nan = values.isnan().any(-1) if values.sum().isnan() else None  # seldom, and slower than the rest
     if channels == 2:
         values = torch.nn.functional.pad(values, (0, 1))
     elif channels == 4:
         values = values[..., :3] * values[..., 3:] + 0.5 * (1 - values[..., 3:])
-    colors = values.mul(255).add_(0.5).to(torch.uint8)
+    colors = values.mul_(255).add_(0.5).to(torch.uint8)
     return colors if nan is None else _mark(colors, nan), None
 
 

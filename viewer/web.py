@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,8 +43,11 @@ class WebOutput:
         _check_address(viewer.host, viewer.port)
         self._viewer, self._stage = viewer, viewer.stage
         warnings.filterwarnings("ignore", message="Queued a .* on a closed connection")  # somebody has just left
-        with contextlib.redirect_stdout(io.StringIO()):  # its greeting; ours says how to come here from elsewhere
-            self._server = viser.ViserServer(viewer.host, viewer.port, label=viewer.title, verbose=False)
+        with contextlib.redirect_stdout(io.StringIO()), ThreadPoolExecutor(1, initializer=yield_to_others) as thread:
+            # Without its greeting: ours says how to come here from elsewhere. Its threads yield as the one that starts it.
+            self._server = thread.submit(
+                viser.ViserServer, viewer.host, viewer.port, label=viewer.title, verbose=False
+            ).result()
         self.port = self._server.get_port()
         self._server.gui.configure_theme(dark_mode=True, show_logo=False, show_share_button=False)
         self._server.scene.set_up_direction("+y")
