@@ -67,6 +67,7 @@ bench: setup
 
 # Warnings are errors: a link that leads nowhere, a docstring that is no reStructuredText, a page outside of the contents.
 docs: setup
+	rm -rf docs/samples
 	$(RUN) -m sphinx -q -W --keep-going -b html -d docs/_build/doctrees docs docs/_build/html
 	@echo "See docs/_build/html/index.html."
 

@@ -46,7 +46,7 @@ def main() -> None:
     recorder = Recorder()
     options.make_viewer = lambda _: recorder
     with tempfile.TemporaryDirectory() as folder:
-        sys.argv = ["fit_mesh.py", "--device", "cpu", "--max-iter", "1200", "--resolution", "160", "--out", folder]
+        sys.argv = ["fit_mesh.py", "--device", "cpu", "--max-iter", "700", "--out", folder]
         fit_mesh.main()
     # Early steps move most, and get most frames.
     times = torch.linspace(0, 1, FRAMES).pow(2.5) * (len(recorder.shown) - 1)
@@ -57,7 +57,7 @@ def main() -> None:
         view = (camera.perspective(36.0) @ camera.orbit(turn, 15.0, 3.2))[None]
         both = torch.cat([fit_mesh.show(glctx, mesh, view, SIZE) for mesh in (shape, target)])
         frames.append(Image.fromarray(pictures.to_bytes(pictures.grid([both], gap=2))))
-    frames[0].save(args.out, save_all=True, append_images=frames[1:], duration=90, loop=0, quality=70, method=6)
+    frames[0].save(args.out, save_all=True, append_images=frames[1:], duration=90, loop=0, quality=55, method=6)
     print(f"Wrote {len(frames)} frames to {args.out}, {args.out.stat().st_size // 1024} KB.")
 
 

@@ -18,6 +18,7 @@ version = release = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_gallery.gen_gallery"]
 exclude_patterns = ["_build", "samples/GALLERY_HEADER.rst"]
 language = "en"
+smartquotes = False  # they make one dash of the two before options
 
 html_theme = "furo"
 html_title = f"glraster {release}"
