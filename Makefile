@@ -1,6 +1,8 @@
 # make demo      fits a mesh to pictures and leaves the result in out/fit_mesh
 # make test      lint and tests
 # make test-all  these, and the tests that take long: installations, sanitizers, long emulations
+# make docs      the documentation, in docs/_build/html
+# make pictures  every picture in it, anew; takes long
 # All set up .venv first. PYTHON and TORCH choose the interpreter and the PyTorch build to start from.
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -8,7 +10,7 @@ TORCH ?= torch==2.13.0
 KERNELS := $(wildcard glraster/cuda_kernels/*.cu glraster/cuda_kernels/common/*.cuh)
 RUN := .venv/bin/python
 
-.PHONY: setup demo test test-all test-install lint format bench screenshots system clean
+.PHONY: setup demo test test-all test-install lint format bench docs pictures screenshots system clean
 
 setup: system .venv/installed
 
@@ -63,9 +65,23 @@ bench: setup
 	$(RUN) benchmarks/stochastic_fits.py
 	$(RUN) benchmarks/viewer.py
 
+# Warnings are errors: a link that leads nowhere, a docstring that is no reStructuredText, a page outside of the contents.
+docs: setup
+	rm -rf docs/samples
+	$(RUN) -m sphinx -q -W --keep-going -b html -d docs/_build/doctrees docs docs/_build/html
+	@echo "See docs/_build/html/index.html."
+
+# All but those of docs/performance.md and docs/visibility.md, which belong to measurements.
+pictures: setup screenshots
+	$(RUN) docs/camera_pictures.py
+	$(RUN) docs/concept_pictures.py
+	$(RUN) docs/animation.py
+	$(RUN) docs/gallery_pictures.py
+	$(RUN) samples/floor.py --device cpu --out out/floor && cp out/floor/floor.png docs/floor.png
+
 # The pictures of docs/viewer.md, from the tests that look at them.
 screenshots: setup
 	GLRASTER_SCREENSHOTS=1 $(RUN) -m pytest tests -k screenshot_for_the_documentation
 
 clean:
-	rm -rf .venv build dist *.egg-info glraster/cuda_kernels/*.so out
+	rm -rf .venv build dist *.egg-info glraster/cuda_kernels/*.so out docs/_build docs/samples

@@ -13,7 +13,7 @@ __all__ = ["DepthPeeler"]
 
 
 class DepthPeeler:
-    """Rasterizes the layers of a scene from front to back.
+    """Rasterizes the layers of a scene from front to back::
 
         with DepthPeeler(glctx, pos, tri, resolution) as peeler:
             for _ in range(num_layers):

@@ -2,7 +2,7 @@
 
 A block says after its three backquotes what it is: python, with "opengl" or "gpu" where it needs one, or "file" where
 it must be a program of its own (tests/test_processes.py runs those); console, for commands; or another language, such
-as text. All programs run in one process, each in a folder and namespace of its own.
+as text, or {toctree} for the contents. All programs run in one process, each in a folder and namespace of its own.
 """
 
 import json
@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-KINDS = {"python", "python file", "python opengl", "python gpu", "console", "text", "json", "cpp", "glsl"}
+KINDS = {"python", "python file", "python opengl", "python gpu", "console", "text", "json", "cpp", "glsl", "{toctree}"}
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 RUN = """
 import json, os, sys, tempfile, traceback

@@ -34,7 +34,7 @@ OUTPUTS = ("auto", "web", "window", "record", "off")
 
 
 class Viewer:
-    """Shows an optimization while it runs. Nothing here waits for those who watch: they get the newest picture.
+    """Shows an optimization while it runs. Nothing here waits for those who watch: they get the newest picture::
 
         viewer = Viewer("web")
         for i in viewer.loop(range(1000)):

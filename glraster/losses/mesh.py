@@ -21,7 +21,7 @@ _MOST_DISTANCES = 2**24  # computed at a time
 
 
 def laplacian_loss(pos: torch.Tensor, tri: torch.Tensor | Topology) -> torch.Tensor:
-    """Mean over the vertices of |x_i - mean of its neighbours|^2: small where vertices lie evenly on a smooth surface.
+    """Mean over the vertices of (x_i - mean of its neighbours)^2: small where vertices lie evenly on a smooth surface.
 
     On a border the neighbours are those along it, so that open meshes are not pulled inwards.
 

@@ -25,7 +25,7 @@ def stochastic_grad(
 
     All parameters are perturbed at once, by plus and minus `eps` times random signs, and the scene is rendered with
     both. Each pixel's difference in loss is credited to the parameters that contributed to it in either picture, so
-    that silhouettes need no special case:
+    that silhouettes need no special case::
 
         grad_i = mean over pairs, sum over pixels that i contributed to of (L_p(+) - L_p(-)) / (2 eps_i sign_i)
 
