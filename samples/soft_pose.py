@@ -26,7 +26,7 @@ from glraster.soft import soft_rasterize
 COLORS = torch.tensor(
     [[0.9, 0.2, 0.2], [0.2, 0.8, 0.3], [0.2, 0.3, 0.9], [0.9, 0.8, 0.2], [0.8, 0.3, 0.8], [0.3, 0.8, 0.8]]
 )
-SIGMA, GAMMA = (1e-2, 1e-4), (3e-1, 1e-2)  # at the start and at the end of annealing
+SIGMA, GAMMA = (1e-2, 1e-4), (1e-1, 1e-2)  # at the start and at the end of annealing
 FIXED = 0.5  # where between them, on a logarithmic scale, the fixed ones lie
 
 

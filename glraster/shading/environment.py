@@ -114,11 +114,12 @@ class EnvironmentLight:
     def _around(self, direction: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
         """The environment around directions [N, H, W, 3], as wide as a spread [N, H, W, 1] of `lobe`."""
         steps = zip(self._spreads[:-1], self._spreads[1:], strict=True)
-        level = sum(((spread[..., 0] - low) / (high - low)).clamp(0, 1) for low, high in steps)
+        shares = [((spread[..., 0] - low) / (high - low)).clamp(0, 1) for low, high in steps]
         options: dict[str, Any] = {"filter_mode": "linear-mipmap-linear", "boundary_mode": "cube"}
         mip = [level[None] for level in self.levels[1:]]
         if not mip:
             return texture(self.levels[0][None], direction, filter_mode="linear", boundary_mode="cube")
+        level = torch.stack(shares).sum(0)
         return texture(self.levels[0][None], direction, mip_level_bias=level, mip=mip, **options)
 
     def irradiance(self, normal: torch.Tensor) -> torch.Tensor:
@@ -158,14 +159,14 @@ def reflect(view: torch.Tensor, normal: torch.Tensor) -> torch.Tensor:
 
 def _mirrored_lobe(points: torch.Tensor, alpha: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Directions [S, 3] to the light about +Z that microfacets reflect to an eye there; their density, and weights."""
-    alpha = torch.tensor(alpha).to(points)
+    wide = torch.tensor(alpha).to(points)
     cosine = ((1 - points[:, 0]) / (1 + (alpha * alpha - 1) * points[:, 0])).sqrt()
     half = spherical(cosine, points[:, 1])
     light = 2 * cosine[:, None] * half - torch.tensor([0.0, 0.0, 1.0]).to(half)
     above = light[:, 2] > 0
     light, nl = light[above], light[above, 2]
-    weights = 4 * nl * shadowing(nl, torch.ones_like(nl), alpha)
-    return light, distribution(cosine[above], alpha) / 4, weights
+    weights = 4 * nl * shadowing(nl, torch.ones_like(nl), wide)
+    return light, distribution(cosine[above], wide) / 4, weights
 
 
 def _blurred(
