@@ -7,8 +7,9 @@ not count). One keeps its triangles, and takes large steps (Nicolet et al. 2021)
 `glraster.mesh.AdaptiveMesh`: its edges are long where the surface is on its way, and short where it has arrived, and
 triangles come where it grows. Without --mesh the target is a procedural bear.
 
-Prints chamfer distances to the target (mean squared distances of points to the nearest of the other surface, both ways)
-and how many edges go through triangles. comparison.png shows start, fixed topology, remeshing and target;
+Expected, for spot.obj: chamfer distances to the target (mean squared distances of points to the nearest of the other
+surface, both ways) of 5.7e-4 with fixed topology, where the sphere folds behind the head, and of 1.6e-5 with remeshing;
+no edge of the latter goes through a triangle, of the former 941. comparison.png shows start, fixed topology, remeshing and target;
 remeshed.obj and fixed.obj are the meshes.
 """
 
