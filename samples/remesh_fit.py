@@ -9,8 +9,8 @@ triangles come where it grows. Without --mesh the target is a procedural bear.
 
 Expected, for spot.obj: chamfer distances to the target (mean squared distances of points to the nearest of the other
 surface, both ways) of 5.7e-4 with fixed topology, where the sphere folds behind the head, and of 1.6e-5 with remeshing;
-no edge of the latter goes through a triangle, of the former 941. comparison.png shows start, fixed topology, remeshing and target;
-remeshed.obj and fixed.obj are the meshes.
+no edge of the latter goes through a triangle, 941 of the former do. comparison.png shows start, fixed topology,
+remeshing and target; remeshed.obj and fixed.obj are the meshes.
 """
 
 import time

@@ -7,8 +7,8 @@ before it resembles the target more, descent stays. Edges that fade far (a large
 end; annealed from large to small they do both.
 
 Expected: a table of how many trials end within 5 degrees: 19 of 64 with the hard rasterizer (rasterize, interpolate,
-antialias), 36 with a fixed sigma, 43 with an annealed one; 15 and 44 with `--seed 1`. success.png plots the share against the tolerance, and
-trials.png the first trials: starts, one row of ends for each way, truth.
+antialias), 36 with a fixed sigma, 43 with an annealed one; 15 and 44 of the first and last with `--seed 1`. success.png
+plots the share against the tolerance, and trials.png the first trials: starts, one row of ends for each way, truth.
 """
 
 import math
