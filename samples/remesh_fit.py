@@ -33,20 +33,13 @@ class FixedMesh:
     """A mesh that keeps its triangles, to be moved like an `AdaptiveMesh`."""
 
     def __init__(self, mesh: meshes.Mesh, lr: float, strength: float = 20.0):
-        self.tri, self._smooth = mesh.tri, meshes.LargeSteps(mesh.topology, strength=strength)
+        self.lr, self.tri, self._smooth = lr, mesh.tri, meshes.LargeSteps(mesh.topology, strength=strength)
         self._unknowns = self._smooth.to_unknowns(mesh.pos).requires_grad_()
         self._optimizer = meshes.UniformAdam([self._unknowns], lr=lr)
         self.pos = self._smooth.to_positions(self._unknowns)
 
-    @property
-    def lr(self) -> float:
-        return self._optimizer.param_groups[0]["lr"]
-
-    @lr.setter
-    def lr(self, value: float) -> None:
-        self._optimizer.param_groups[0]["lr"] = value
-
     def step(self) -> None:
+        self._optimizer.param_groups[0]["lr"] = self.lr
         self._optimizer.step()
         self._optimizer.zero_grad()
         self.pos = self._smooth.to_positions(self._unknowns)
