@@ -26,7 +26,6 @@ from glraster import camera, losses
 from glraster import mesh as meshes
 
 EVERY = 4  # steps from one remeshing to the next
-POINTS = 300000  # of the chamfer distance
 
 
 class FixedMesh:
@@ -68,10 +67,10 @@ def fit(glctx, surface, matrices, truth, args, viewer) -> meshes.Mesh:
     return meshes.Mesh(surface.pos.detach(), surface.tri)
 
 
-def report(mesh, target) -> float:
+def report(mesh, target, points) -> float:
     """Prints how far a mesh is from the target, and returns it."""
     generator = torch.Generator().manual_seed(0)
-    clouds = [meshes.sample_points(shape.pos, shape.tri, POINTS, generator)[0] for shape in (mesh, target)]
+    clouds = [meshes.sample_points(shape.pos, shape.tri, points, generator)[0] for shape in (mesh, target)]
     distance = losses.chamfer_distance(*clouds).item()
     crossings = len(meshes.self_intersections(mesh.pos, mesh.tri))
     print(f"chamfer distance {distance:.2e}, {crossings} edges through triangles", flush=True)
@@ -86,6 +85,7 @@ def main() -> None:
     parser.add_argument("--views", type=options.positive, default=16, help="pictures of the target")
     parser.add_argument("--batch", type=options.positive, default=4, help="pictures per step")
     parser.add_argument("--resolution", type=options.positive, default=512)
+    parser.add_argument("--points", type=options.positive, default=300000, help="of the chamfer distance")
     parser.add_argument("--seed", type=int, default=0, help="of the order of the pictures")
     args = parser.parse_args()
     glctx = options.make_context(args)
@@ -104,7 +104,7 @@ def main() -> None:
         for name, surface in surfaces.items():
             rows.append(fit(glctx, surface, matrices, truth, args, viewer))
             print(f"{name}: ", end="")
-            distances.append(report(rows[-1], target))
+            distances.append(report(rows[-1], target, args.points))
             meshes.save(out / f"{name}.obj", rows[-1])
     shown = (camera.perspective() @ camera.orbit(torch.tensor([20.0, 110, 200, 290]), 20.0, 3.0)).to(glctx.device)
     pictures.save(out / "comparison.png", pictures.grid([show(glctx, mesh, shown) for mesh in (*rows, target)]))

@@ -25,7 +25,7 @@ def test_materials(tmp_path):
 
 
 def test_remesh_fit(tmp_path):
-    few = ["--resolution", 96, "--views", 8, "--seconds", 1000, "--max-iter", 80]
+    few = ["--resolution", 96, "--views", 8, "--seconds", 1000, "--max-iter", 60, "--points", 5000]
     out = run_sample("remesh_fit", *few, "--out", tmp_path).stdout
     fixed, remeshed = (float(line.split("distance ")[1].split(",")[0]) for line in out.splitlines()[:2])
     assert remeshed < 0.5 * fixed and remeshed < 2e-3
