@@ -24,13 +24,14 @@ def test_materials(tmp_path):
     assert green[:, 8:24].std() > 1.5 * green[:, 136:152].std(), "a mirror shows more than rough gold"
 
 
+@pytest.mark.slow
 def test_remesh_fit(tmp_path):
     few = ["--resolution", 96, "--views", 8, "--seconds", 1000, "--max-iter", 60, "--points", 5000]
     out = run_sample("remesh_fit", *few, "--out", tmp_path).stdout
     fixed, remeshed = (float(line.split("distance ")[1].split(",")[0]) for line in out.splitlines()[:2])
     assert remeshed < 0.5 * fixed and remeshed < 2e-3
     found = mesh.load(tmp_path / "remeshed.obj")
-    assert len(found.tri) > 2000 and (found.topology.counts == 2).all()
+    assert len(found.tri) > 1280 and (found.topology.counts == 2).all()
     assert len(mesh.self_intersections(found.pos, found.tri)) == 0
     assert imageio.imread(tmp_path / "comparison.png").any()
 
