@@ -32,7 +32,6 @@ def test_remesh_fit(tmp_path):
     assert remeshed < 0.5 * fixed and remeshed < 2e-3
     found = mesh.load(tmp_path / "remeshed.obj")
     assert len(found.tri) > 1280 and (found.topology.counts == 2).all()
-    assert len(mesh.self_intersections(found.pos, found.tri)) == 0
     assert imageio.imread(tmp_path / "comparison.png").any()
 
 
