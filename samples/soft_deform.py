@@ -5,9 +5,11 @@
 The views of Liu et al., "Soft Rasterizer" (2019): from 24 sides at each of five heights, 64 x 64 pixels; and their
 loss: intersection over union, with smoothness of the mesh.
 
-Expected: for spot.obj an intersection over union of 0.93 in 16 views that the fit has not seen (the hard rasterizer
-draws them, at 256 x 256), up from 0.55; ears and horns stay blunt. comparison.png shows start, fit and target;
-fitted.obj is the mesh.
+At an outline the triangles of the front and of the back add up, so that soft silhouettes are larger than hard ones, the
+more so the larger sigma is, and what is fitted to hard ones ends too small. So sigma shrinks.
+
+Expected: for spot.obj an intersection over union of 0.967 in 16 views that the fit has not seen (the hard rasterizer
+draws them, at 256 x 256), up from 0.545. comparison.png shows start, fit and target; fitted.obj is the mesh.
 """
 
 from pathlib import Path
@@ -22,7 +24,8 @@ from glraster import camera, mesh
 from glraster.losses import flatten_loss, laplacian_loss, silhouette_iou, silhouette_iou_loss
 from glraster.soft import soft_rasterize
 
-PROJECTION, DISTANCE, SIGMA = camera.perspective(45.0), 2.732, 1e-4
+PROJECTION, DISTANCE = camera.perspective(45.0), 2.732
+SIGMA = 1e-4, 1e-5  # at the start and at the end
 
 
 def silhouettes(glctx, shape: mesh.Mesh, matrices: torch.Tensor, size: int) -> torch.Tensor:
@@ -37,11 +40,12 @@ def fit(start: mesh.Mesh, matrices, truth, args, viewer) -> mesh.Mesh:
     optimizer = torch.optim.Adam([moved], lr=args.lr, betas=(0.5, 0.99))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, args.max_iter, eta_min=0.1 * args.lr)
     generator = torch.Generator().manual_seed(args.seed)
-    for _ in viewer.loop(range(args.max_iter), desc="deforming"):
+    for step in viewer.loop(range(args.max_iter), desc="deforming"):
         some = torch.randperm(len(matrices), generator=generator)[: args.batch]
         pos = start.pos + moved
         clip = camera.transform(pos, matrices[some])
-        alpha, _ = soft_rasterize(clip, start.tri, None, truth.shape[1:], sigma=SIGMA)
+        sigma = SIGMA[0] * (SIGMA[1] / SIGMA[0]) ** (step / args.max_iter)
+        alpha, _ = soft_rasterize(clip, start.tri, None, truth.shape[1:], sigma=sigma)
         smooth = 0.03 * len(pos) * laplacian_loss(pos, topology) + 0.0003 * flatten_loss(pos, topology)
         loss = silhouette_iou_loss(alpha[..., 0], truth[some]) + args.smoothness * smooth
         optimizer.zero_grad()

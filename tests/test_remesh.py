@@ -1,11 +1,11 @@
-"""Remeshing, subdivision, large steps, self-intersections."""
+"""Remeshing, also of meshes that are on their way, subdivision, large steps, self-intersections."""
 
 import math
 
 import pytest
 import torch
 
-from glraster import mesh
+from glraster import losses, mesh
 from glraster.mesh import remesh_steps
 
 F64 = torch.float64
@@ -153,6 +153,67 @@ def test_an_optimizer_goes_on():
     optimizer.step()
     with pytest.raises(ValueError, match="old must be a parameter"):
         mesh.carry_state(optimizer, pos, found.pos, found.weights)
+
+
+def test_steps_of_an_adaptive_mesh_by_hand():
+    """Two steps beside the formula, without smoothing; then what smoothing adds to it."""
+    ball, wanted = mesh.icosphere(1), 0.5
+    grads = torch.randn(2, len(ball.pos), 3, generator=torch.Generator().manual_seed(0))
+    surface = mesh.AdaptiveMesh(ball, shortest=0.1, longest=wanted, lr=0.2, betas=(0.5, 0.75), smoothing=0)
+    surface.step()
+    assert torch.equal(surface.pos, ball.pos)  # there is no gradient yet
+    surface.pos.grad = grads[0].clone()
+    surface.step()
+    size = grads[0].norm(dim=1, keepdim=True)
+    move = grads[0] / (size + 0.1 * size.mean())
+    expected = ball.pos - 0.2 * wanted * move
+    torch.testing.assert_close(surface.pos, expected.detach())
+    length = (wanted * (1 + 0.2 * (move.norm(dim=1, keepdim=True) - 0.3))).clamp(0.1, wanted)
+    length = (length + mesh.neighbour_mean(length, ball.tri)) / 2
+    torch.testing.assert_close(surface.length, length)
+    surface.pos.grad, surface.lr = grads[1].clone(), 0.1
+    surface.step()
+    first = (0.25 * grads[0] + 0.5 * grads[1]) / 0.75
+    square = (0.1875 * grads[0].square() + 0.25 * grads[1].square()) / 0.4375
+    size = square.sum(1, keepdim=True).sqrt()
+    torch.testing.assert_close(surface.pos, expected - 0.1 * length * first / (size + 0.1 * size.mean()))
+    assert surface.pos.is_leaf and surface.pos.requires_grad and surface.pos.grad is None
+
+    smoothed = mesh.AdaptiveMesh(ball, shortest=0.1, longest=wanted, lr=0.2, smoothing=0.5)
+    smoothed.pos.grad = torch.zeros_like(smoothed.pos)
+    smoothed.step()
+    matrix = -mesh.laplacian(ball.tri, kind="mean").float()
+    torch.testing.assert_close(smoothed.pos.detach(), ball.pos - 0.1 * (matrix @ (matrix @ ball.pos)))
+
+
+def test_an_adaptive_mesh_grows_a_horn():
+    """Triangles come where the surface goes, and the optimizer's state with them; nothing folds."""
+    x, y, z = mesh.icosphere(3).pos.unbind(1)
+    target = torch.stack([x, y, z + z.clamp(min=0) * torch.exp(-(x * x + y * y) / 0.1)], dim=1)  # up to z = 2
+    surface = mesh.AdaptiveMesh(mesh.icosphere(2), shortest=0.12, longest=0.3)
+    for step in range(40):
+        losses.chamfer_distance(surface.pos, target, squared=False).backward()
+        surface.step()
+        if step % 4 == 3:
+            surface.remesh()
+    pos = surface.pos.detach()
+    topology = check(pos, surface.tri)
+    assert euler(topology) == 2 and len(mesh.self_intersections(pos, surface.tri)) == 0
+    assert 1.7 < pos[:, 2].max() < 2.05 and (pos[:, 2] > 1.2).sum() > 30
+    assert (pos - target[losses.nearest_points(pos, target)]).norm(dim=1).max() < 0.25
+    assert surface.length.shape == (len(pos), 1)
+    assert surface.length.min() > 0.119 and surface.length.max() < 0.301 and lengths(pos, topology).mean() < 0.16
+
+
+def test_errors_of_adaptive_meshes():
+    for shortest, longest in ((0.0, 1.0), (0.2, 0.1), (0.1, math.inf)):
+        with pytest.raises(ValueError, match=r"AdaptiveMesh\(\): shortest and longest must be"):
+            mesh.AdaptiveMesh(mesh.cube(), shortest=shortest, longest=longest)
+    none = mesh.AdaptiveMesh(mesh.Mesh(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.int32)), shortest=1, longest=1)
+    none.pos.sum().backward()
+    none.step()
+    none.remesh()
+    assert none.pos.shape == (0, 3)
 
 
 @pytest.mark.parametrize("scheme", ["midpoint", "loop"])

@@ -1,8 +1,10 @@
-"""The samples of materials and of minibatches of meshes, with few iterations, as a user runs them."""
+"""The samples of meshes, materials and remeshing, with few iterations, as a user runs them."""
 
 import imageio.v3 as imageio
 import pytest
 from sample_runs import run_sample
+
+from glraster import mesh
 
 
 def test_ranges(tmp_path):
@@ -20,6 +22,17 @@ def test_materials(tmp_path):
     assert (banded[:, 2] > banded[:, 0]).all()
     green = picture[8:24, :, 1]
     assert green[:, 8:24].std() > 1.5 * green[:, 136:152].std(), "a mirror shows more than rough gold"
+
+
+@pytest.mark.slow
+def test_remesh_fit(tmp_path):
+    few = ["--resolution", 96, "--views", 8, "--seconds", 1000, "--max-iter", 60, "--points", 5000]
+    out = run_sample("remesh_fit", *few, "--out", tmp_path).stdout
+    fixed, remeshed = (float(line.split("distance ")[1].split(",")[0]) for line in out.splitlines()[:2])
+    assert remeshed < 0.5 * fixed and remeshed < 2e-3
+    found = mesh.load(tmp_path / "remeshed.obj")
+    assert len(found.tri) > 1280 and (found.topology.counts == 2).all()
+    assert imageio.imread(tmp_path / "comparison.png").any()
 
 
 @pytest.mark.parametrize("sample", ["fit_mesh", "remesh_fit"])

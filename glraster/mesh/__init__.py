@@ -1,5 +1,6 @@
 """Meshes as tensors: files, shapes, edges, normals, and changing them while they are optimized."""
 
+from .adaptive import AdaptiveMesh
 from .files import load, save
 from .geometry import face_normals, normalized, sample_points, tangents, vertex_normals
 from .intersections import self_intersections
@@ -13,6 +14,7 @@ from .topology import Topology, edges, laplacian, neighbour_mean
 from .unwrap import unwrap
 
 __all__ = [
+    "AdaptiveMesh",
     "LargeSteps",
     "Mesh",
     "Remeshed",

@@ -10,7 +10,7 @@ from glraster.texture import texture
 
 from .cubes import around, hammersley, spherical, texel_directions
 from .lights import dot
-from .microfacets import DIELECTRIC, LEAST_ROUGHNESS, distribution, scattered
+from .microfacets import DIELECTRIC, LEAST_ROUGHNESS, distribution, lobe, scattered, shadowing
 
 __all__ = ["EnvironmentLight", "panorama_to_cube", "reflect"]
 
@@ -22,8 +22,11 @@ class EnvironmentLight:
     """An environment as a light, by the split-sum approximation.
 
     The environment is blurred for some roughnesses, each as wide as a surface seen head-on blurs its reflection; what
-    the surface scatters in all is looked up in a table. Light that microfacets reflect more than once is added, so
-    that a white surface under a white sky is exactly white, whatever its roughness.
+    the surface scatters in all is looked up in a table. From the side a surface blurs more, and towards its normal: the
+    blurred environment is looked up where the mean direction of the light that it reflects points to, as wide as that
+    is short, so that light which changes evenly over the sphere comes out right. Light that microfacets reflect more
+    than once is added, so that a white surface under a white sky is exactly white, whatever its roughness. Matt bodies
+    get what their glossy coat lets through, which in `ggx`, as in glTF, depends on the angle of each light instead.
 
     Everything is made of `glraster.texture`, so gradients reach the environment: make the light anew in every step
     that changes it.
@@ -51,10 +54,11 @@ class EnvironmentLight:
             raise ValueError(f"EnvironmentLight(): cube must be {need}, got {list(cube.shape)}")
         points = hammersley(samples)
         steps = int(math.log2(size // SMALLEST))
-        self.levels = [cube]
+        self.levels, self._spreads = [cube], [0.0]
         for step in range(1, steps + 1):
-            alpha = max(step / steps, LEAST_ROUGHNESS) ** 2
-            self.levels.append(_blurred(cube, size >> step, *_mirrored_lobe(points, alpha)))
+            lights, density, weights = _mirrored_lobe(points, max(step / steps, LEAST_ROUGHNESS) ** 2)
+            self.levels.append(_blurred(cube, size >> step, lights, density, weights))
+            self._spreads.append(1 - (lights[:, 2] @ weights / weights.sum()).item())
         cosine = points[:, 0].sqrt()
         self.diffuse = _blurred(
             cube, min(DIFFUSE_SIZE, size), spherical(cosine, points[:, 1]), cosine / math.pi, torch.ones_like(cosine)
@@ -98,19 +102,24 @@ class EnvironmentLight:
         matt = (1 - metallic) * (1 - glass - glass_again) * base_color
         single = (1 - metallic) * glass + metallic * metal
         further = (1 - metallic) * glass_again + metallic * metal_again
-        # Rough surfaces reflect most of what lies between the mirrored direction and the normal. Of shares from 0 to 1
-        # in steps of 0.1, these come closest to the integral for roughnesses from 0.25 to 1.
-        towards = normalized(torch.lerp(normal, reflect(view, normal), 1 - roughness.clamp(0, 1) ** 2))
-        mirrored = self.reflection(towards, roughness)
+        share, spread = lobe(dot(normal, view), roughness)
+        towards = normalized(torch.lerp(normal, reflect(view, normal), share))
+        mirrored = self._around(towards, spread)
         return mirrored * single + self.irradiance(normal) * (further + matt)
 
     def reflection(self, direction: torch.Tensor, roughness: torch.Tensor) -> torch.Tensor:
         """Returns [N, H, W, 3]: the environment in directions [N, H, W, 3], blurred for a roughness [N, H, W, 1]."""
-        level = roughness[..., 0].clamp(0, 1) * (len(self.levels) - 1)
+        return self._around(direction, lobe(torch.ones_like(roughness), roughness)[1])
+
+    def _around(self, direction: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
+        """The environment around directions [N, H, W, 3], as wide as a spread [N, H, W, 1] of `lobe`."""
+        steps = zip(self._spreads[:-1], self._spreads[1:], strict=True)
+        shares = [((spread[..., 0] - low) / (high - low)).clamp(0, 1) for low, high in steps]
         options: dict[str, Any] = {"filter_mode": "linear-mipmap-linear", "boundary_mode": "cube"}
         mip = [level[None] for level in self.levels[1:]]
         if not mip:
             return texture(self.levels[0][None], direction, filter_mode="linear", boundary_mode="cube")
+        level = torch.stack(shares).sum(0)
         return texture(self.levels[0][None], direction, mip_level_bias=level, mip=mip, **options)
 
     def irradiance(self, normal: torch.Tensor) -> torch.Tensor:
@@ -150,12 +159,14 @@ def reflect(view: torch.Tensor, normal: torch.Tensor) -> torch.Tensor:
 
 def _mirrored_lobe(points: torch.Tensor, alpha: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Directions [S, 3] to the light about +Z that microfacets reflect to an eye there; their density, and weights."""
+    wide = torch.tensor(alpha).to(points)
     cosine = ((1 - points[:, 0]) / (1 + (alpha * alpha - 1) * points[:, 0])).sqrt()
     half = spherical(cosine, points[:, 1])
     light = 2 * cosine[:, None] * half - torch.tensor([0.0, 0.0, 1.0]).to(half)
-    density = distribution(cosine, torch.tensor(alpha).to(cosine)) / 4
     above = light[:, 2] > 0
-    return light[above], density[above], light[above, 2]
+    light, nl = light[above], light[above, 2]
+    weights = 4 * nl * shadowing(nl, torch.ones_like(nl), wide)
+    return light, distribution(cosine[above], wide) / 4, weights
 
 
 def _blurred(
@@ -163,12 +174,12 @@ def _blurred(
 ) -> torch.Tensor:
     """[6, size, size, C]: the weighted mean of the environment in directions [S, 3] about every texel's.
 
-    Each is looked up in the mip level whose texels are 0.7 times as wide as the part of the sphere that it stands for.
+    Each is looked up in the mip level whose texels are half as wide as the part of the sphere that it stands for.
     """
     axis = texel_directions(size).to(cube).view(1, -1, 3)
     each = 1 / (len(directions) * density)
     texel = 4 * math.pi / (6 * cube.shape[1] ** 2)
-    level = (0.5 * torch.log2(each / texel) - 0.5).clamp(0, math.log2(cube.shape[1])).to(cube)
+    level = (0.5 * torch.log2(each / texel) - 1).clamp(0, math.log2(cube.shape[1])).to(cube)
     around_all = around(axis, directions)  # [1, 6 s s, S, 3]
     options: dict[str, Any] = {"filter_mode": "linear-mipmap-linear", "boundary_mode": "cube"}
     looked_up = texture(
