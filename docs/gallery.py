@@ -12,7 +12,7 @@ PICTURES = Path(__file__).parent / "gallery"  # NAME.webp, made by gallery_pictu
 GROUPS = {
     "First": ["triangle", "cube", "pose"],
     "Shape": ["fit_mesh", "remesh_fit", "finemesh", "intersect", "gauss_newton"],
-    "Textures, materials, transparency": ["earth", "floor", "envphong", "materials", "peel"],
+    "Textures, materials, transparency": ["earth", "floor", "envphong", "materials", "peel", "bake"],
     "Many meshes, many machines": ["ranges", "distributed", "render_ray"],
     "Soft rasterization": ["soft_turntable", "soft_deform", "soft_pose"],
     "Stochastic gradients": [

@@ -43,6 +43,7 @@ RUNS: dict[str, tuple[str, str, list[str]]] = {
     "envphong": ("", "envphong.png", ["--max-iter", "80", "--resolution", "96"]),
     "materials": ("picture.png", "picture.png", []),
     "peel": ("picture.png", "picture.png", ["--max-iter", "60", "--resolution", "64"]),
+    "bake": ("", "bake.png", ["--max-iter", "60"]),
     "ranges": ("picture.png", "picture.png", []),
     "distributed": ("", "loss.png", ["--max-iter", "40"]),
     "soft_turntable": ("", "turntable.png", ["--frames", "16"]),
