@@ -38,15 +38,15 @@ def true_change(glctx, scene: Scene, velocity: torch.Tensor, colors: torch.Tenso
 
 
 def change(glctx, scene: Scene, velocity: torch.Tensor, colors: torch.Tensor, method) -> torch.Tensor:
-    """Of every pixel, [SIZE, SIZE], as a method has it: in forward mode, or by differences of what is smooth itself."""
+    """Of every pixel, [SIZE, SIZE], as a method has it: in forward mode, or by the truth's differences of what is smooth itself."""
 
     def image(vertices):
         pos = places(to_clip(vertices, "perspective"), SIZE)
         return method(glctx, scene, pos, colors, SIZE).mean(0)[..., 0]
 
     if method is soft:
-        step = 1e-4 * velocity
-        return (image(scene.vertices + step) - image(scene.vertices - step)) / 2e-4
+        step = STEP * 2 / SIZE
+        return (image(scene.vertices + step * velocity) - image(scene.vertices - step * velocity)) / (2 * step)
     return torch.func.jvp(image, (scene.vertices,), (velocity,))[1]
 
 
