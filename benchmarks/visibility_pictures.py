@@ -38,7 +38,7 @@ def true_change(glctx, scene: Scene, velocity: torch.Tensor, colors: torch.Tenso
 
 
 def change(glctx, scene: Scene, velocity: torch.Tensor, colors: torch.Tensor, method) -> torch.Tensor:
-    """Of every pixel, [SIZE, SIZE], as a method has it: in forward mode, or by the truth's differences of what is smooth itself."""
+    """Of every pixel, [SIZE, SIZE], as a method has it: in forward mode, of soft pictures by central differences."""
 
     def image(vertices):
         pos = places(to_clip(vertices, "perspective"), SIZE)

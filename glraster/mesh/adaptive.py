@@ -21,8 +21,8 @@ class AdaptiveMesh:
     run out of triangles, and nobody needs to know beforehand how many they need. What makes gradients change direction
     is a constant `lr`, whose steps lead too far in the end, or a loss of other pictures in every step.
 
-    With g the gradient of a vertex, m and v running means of g and of its square (as in Adam, but one v for all three numbers)
-    and D x the mean of a vertex's neighbours less x, a step is ::
+    With g the gradient of a vertex, m and v running means of g and of its square (as in Adam, but one v for all three
+    numbers) and D x the mean of a vertex's neighbours less x, a step is ::
 
         x <- x - lr (length u + smoothing D D x),    u = m / (sqrt(v) + 0.1 mean of sqrt(v)),
 
