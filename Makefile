@@ -1,6 +1,6 @@
 # make demo      fits a mesh to pictures and leaves the result in out/fit_mesh
 # make test      lint and tests
-# make test-all  these, and the tests that take long: installations, sanitizers, long emulations
+# make test-all  these, and the tests that take long: installations, sanitizers, the emulated GPU, long optimizations
 # make docs      the documentation, in docs/_build/html
 # make pictures  every picture in it, anew; takes long
 # All set up .venv first. PYTHON and TORCH choose the interpreter and the PyTorch build to start from.

@@ -18,6 +18,7 @@ def resident_kib() -> int:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
 
 
+@pytest.mark.slow
 @pytest.mark.own_process
 def test_two_hundred_contexts_leak_neither_memory_nor_file_handles():
     def cycle(count: int) -> None:

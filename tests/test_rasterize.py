@@ -162,6 +162,7 @@ def test_ranges_are_ignored_with_instanced_positions(glctx, device):
     assert torch.equal(with_ranges[0], rasterize(glctx, *args)[0])
 
 
+@pytest.mark.slow
 def test_ids_above_two_to_the_24(glctx, device):
     first = 2**24 - 2
     tri = torch.zeros((2**24 + 3, 3), dtype=torch.int32)

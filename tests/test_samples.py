@@ -14,6 +14,7 @@ def test_triangle(tmp_path):
     assert rows[: len(rows) // 2].sum() < rows[len(rows) // 2 :].sum()  # its tip is at the top
 
 
+@pytest.mark.slow
 def test_cube(tmp_path):
     few = ["--resolution", 16, "--max-iter", 200, "--seed", 1]
     out = run_sample("cube", *few, "--out", tmp_path).stdout
@@ -21,6 +22,7 @@ def test_cube(tmp_path):
     assert distances[-1] < 0.2 * distances[0]
 
 
+@pytest.mark.slow
 def test_gauss_newton(tmp_path):
     out = run_sample("gauss_newton", "--resolution", 64, "--max-iter", 3, "--out", tmp_path / "found.png").stdout
     newton = [line.split() for line in out.splitlines() if "Gauss-Newton" in line]
@@ -38,6 +40,7 @@ def test_intersect(tmp_path):
     assert imageio.imread(tmp_path / "found.png").any()
 
 
+@pytest.mark.slow
 def test_finemesh(tmp_path):
     few = ["--resolution", 48, "--max-iter", 60]
     out = run_sample("finemesh", *few, "--context", "software", "--out", tmp_path / "found.png").stdout

@@ -25,6 +25,7 @@ def test_pose(tmp_path, context):
     assert abs(truth - refined).mean() < abs(truth - searched).mean()
 
 
+@pytest.mark.slow
 def test_peel(tmp_path, context):
     picture = tmp_path / "peel.png"
     output = run_sample("peel", "--context", context, "--max-iter", 100, "--resolution", 64, "--out", picture).stdout

@@ -35,6 +35,7 @@ def test_remesh_fit(tmp_path):
     assert imageio.imread(tmp_path / "comparison.png").any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sample", ["fit_mesh", "remesh_fit"])
 def test_no_work_for_nothing(sample, tmp_path):
     (tmp_path / "line.obj").write_text("v 0 0 0\nv 1 0 0\nv 2 0 0\nf 1 2 3\n")

@@ -1,6 +1,7 @@
 """The samples of soft rasterization, with few iterations, as a user runs them."""
 
 import imageio.v3 as imageio
+import pytest
 from sample_runs import run_sample
 
 
@@ -21,6 +22,7 @@ def test_soft_turntable(tmp_path):
     assert background[2].sum() < background[0].sum() and (frames[2] != frames[6]).any()
 
 
+@pytest.mark.slow
 def test_soft_pose(tmp_path):
     out = run_sample("soft_pose", "--trials", 4, "--max-iter", 30, "--resolution", 24, "--out", tmp_path).stdout
     rows = [line for line in out.splitlines() if "within 5 degrees" in line]

@@ -14,6 +14,7 @@ def earth(*arguments: object) -> float:
     return float(re.findall(r"PSNR of the texture ([\d.]+) dB", run_sample("earth", *small, *arguments).stdout)[-1])
 
 
+@pytest.mark.slow
 def test_earth(tmp_path):
     world = np.tile(np.linspace(40, 220, 64, dtype=np.uint8)[:, None, None], (1, 128, 3))
     world[:, ::8] = 255 - world[:, ::8]  # meridians, which run together where nothing prefilters them
@@ -26,6 +27,7 @@ def test_earth(tmp_path):
     assert first[:16].mean() < first[-16:].mean(), "the top row of a file is the north of the map"
 
 
+@pytest.mark.slow
 def test_envphong(tmp_path):
     few = ["--size", 16, "--resolution", 64, "--max-iter", 60]
     output = run_sample("envphong", *few, "--out", tmp_path).stdout

@@ -37,6 +37,7 @@ def test_ids_that_float32_cannot_count():
     assert glraster.mask(rast).all() and glraster.mask(exact).dtype == torch.float64
 
 
+@pytest.mark.slow
 def test_the_last_of_seventeen_million_triangles(glctx, device):
     pos, tri = soup(0, 1, 1)
     large = torch.zeros(2**24 + 3, 3, dtype=torch.int32, device=device)
