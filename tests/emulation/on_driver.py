@@ -68,7 +68,7 @@ def interpolate_params() -> tuple[bytes, list[torch.Tensor]]:
     tri, out = torch.randint(0, 4, (2, 3), dtype=torch.int32), torch.zeros((1, 3, 5, 2))
     fields = {"attr": attr, "rast": rast, "tri": tri, "out": out, "N": 1, "H": 3, "W": 5, "V": 4, "A": 2}
     fields |= {"num_triangles": 2, "num_diff_attrs": 0, "attr_stride": 0}
-    parameters, tensors, _ = KERNELS._pack(KERNELS._plan(tuple(fields)).places, fields.values())
+    parameters, tensors, _ = KERNELS._pack(KERNELS._plan(tuple(fields)), tuple(fields.values()))
     return parameters, tensors
 
 
