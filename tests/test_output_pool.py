@@ -135,6 +135,7 @@ def test_after_fork():
 
 def test_where_references_cannot_be_counted(monkeypatch):
     monkeypatch.setattr(output_pool, "_usable", None)
+    monkeypatch.setattr(output_pool, "_counts_when_free", output_pool._counts_when_free)  # is set anew
     monkeypatch.setattr(output_pool.torch._C, "_storage_Use_Count", lambda address: 1)
     monkeypatch.setattr(output_pool.sys, "getrefcount", lambda value: 1)
     new()

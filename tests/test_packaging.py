@@ -51,7 +51,12 @@ def run(*command: object, cwd: Path) -> str:
 
 def copy_source(folder: Path) -> Path:
     """A copy of the tree as a checkout has it, without what was built or installed there."""
-    return shutil.copytree(ROOT, folder / "a folder" / "glraster", ignore=IGNORED, symlinks=True)
+
+    def ignored(where: str, names: list[str]) -> set[str]:
+        of_docs = {"_build", "samples"} if Path(where) == ROOT / "docs" else set()
+        return IGNORED(where, names) | of_docs & set(names)
+
+    return shutil.copytree(ROOT, folder / "a folder" / "glraster", ignore=ignored, symlinks=True)
 
 
 def files_below(folder: Path) -> set[str]:
