@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import Any
 
 from .commands import bake, fit, render, selftest
 from .commands import run as run_command
@@ -23,6 +24,36 @@ except ImportError:
 __all__ = ["main"]
 
 _MARKS = {"ok": ("ok", "green"), "absent": ("--", "yellow"), "broken": ("!!", "red")}
+# Beside the doctor: the module that has its options and runs it, a line for the list of commands, and its description.
+_COMMANDS: dict[str, tuple[Any, str, str | None]] = {
+    "view": (view_command, "look at meshes from all sides, in a window or a browser", None),
+    "render": (
+        render,
+        "mesh files to images: colour, normals, depth, ids, texture coordinates, masks; films",
+        "Renders meshes from all sides, or as the cameras of a file see them.",
+    ),
+    "fit": (
+        fit,
+        "photos with known cameras to a textured mesh",
+        "Finds a mesh, its texture and the light on it that look as photos do.",
+    ),
+    "bake": (
+        bake,
+        "a texture for a mesh: of another mesh, of photos with cameras, of colours of vertices",
+        "Bakes what another mesh, photos or its own vertices tell into a texture for a mesh.",
+    ),
+    "run": (
+        run_command,
+        "run an existing program with glraster in place of nvdiffrast, on request without a GPU",
+        "Runs a program as Python does, with glraster under the names nvdiffrast and nvdiffrast.torch.",
+    ),
+    "selftest": (
+        selftest,
+        "check what the operations compute on this machine, and time them; a report to paste into an issue",
+        "Compares contexts, devices, gradients with finite differences, and repeated runs, and times the operations; "
+        "takes less than a minute. The exit code is 1 if something is broken, else 0.",
+    ),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,44 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     doctor.add_argument("--json", action="store_true", help="print JSON for programs")
     doctor.add_argument("--timeout", type=_seconds, default=120, help="seconds for each check (default: 120)")
-    view = commands.add_parser("view", help="look at meshes from all sides, in a window or a browser")
-    view_command.add_arguments(view)
-    images = commands.add_parser(
-        "render",
-        help="mesh files to images: colour, normals, depth, ids, texture coordinates, masks; films",
-        description="Renders meshes from all sides, or as the cameras of a file see them.",
-    )
-    render.add_arguments(images)
-    mesh = commands.add_parser(
-        "fit",
-        help="photos with known cameras to a textured mesh",
-        description="Finds a mesh, its texture and the light on it that look as photos do.",
-    )
-    fit.add_arguments(mesh)
-    texture = commands.add_parser(
-        "bake",
-        help="a texture for a mesh: of another mesh, of photos with cameras, of colours of vertices",
-        description="Bakes what another mesh, photos or its own vertices tell into a texture for a mesh.",
-    )
-    bake.add_arguments(texture)
-    run = commands.add_parser(
-        "run",
-        help="run an existing program with glraster in place of nvdiffrast, on request without a GPU",
-        description="Runs a program as Python does, with glraster under the names nvdiffrast and nvdiffrast.torch.",
-    )
-    run_command.add_arguments(run)
-    test = commands.add_parser(
-        "selftest",
-        help="check what the operations compute on this machine, and time them; a report to paste into an issue",
-        description="Compares contexts, devices, gradients with finite differences, and repeated runs, and times the "
-        "operations; takes less than a minute. The exit code is 1 if something is broken, else 0.",
-    )
-    selftest.add_arguments(test)
+    for name, (module, summary, description) in _COMMANDS.items():
+        module.add_arguments(commands.add_parser(name, help=summary, description=description))
     options = parser.parse_args(arguments)
-    others = {"view": view_command, "render": render, "fit": fit, "bake": bake, "run": run_command}
-    others["selftest"] = selftest
-    if options.command in others:
-        return others[options.command].run(options)
+    if options.command in _COMMANDS:
+        return _COMMANDS[options.command][0].run(options)
     return _doctor(options.json, options.timeout)
 
 

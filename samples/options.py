@@ -4,10 +4,9 @@ import argparse
 import os
 import tempfile
 
-import torch
-
 import glraster
 from glraster import mesh
+from glraster.commands.arguments import as_device
 from glraster.viewer import Viewer
 
 
@@ -21,7 +20,7 @@ def make_parser(doc: str, out: str, context: str | None = "software") -> argpars
     """
     parser = make_opengl_parser(doc, out)
     parser.add_argument(
-        "--device", type=_device, help="cpu, cuda or cuda:N (default: cuda where there is one, else cpu)"
+        "--device", type=as_device, help="cpu, cuda or cuda:N (default: cuda where there is one, else cpu)"
     )
     default = context or "gl where available, else software"
     parser.add_argument(
@@ -103,13 +102,3 @@ def mesh_file(name: str) -> mesh.Mesh:
         return mesh.load(name, normalize=True)
     except (OSError, ValueError) as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise argparse.ArgumentTypeError(f"{name!r} is not a device") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise argparse.ArgumentTypeError("PyTorch sees no CUDA device")
-    return device
