@@ -159,6 +159,14 @@ def test_composition_keeps_pixels_and_shows_names():
     assert (label != label[0, 0]).any()
 
 
+@pytest.mark.parametrize("size", [(64, 64), (64, 300), (300, 64), (65, 1000)])
+@pytest.mark.parametrize("count", [1, 5, 20, 64])
+def test_composition_of_any_size(count, size):
+    """Also where pictures, names and legends do not fit."""
+    pictures = [picture(torch.rand(7 + i, 9, 1 if i % 2 else 3), f"picture {i}") for i in range(count)]
+    assert compose(pictures, size).shape == (*size, 3)
+
+
 def test_loop_is_whole_without_an_output(capsys):
     with Viewer("off") as viewer:
         seen = []
