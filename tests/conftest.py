@@ -212,6 +212,12 @@ def glctx(request, device):
     context.close()
 
 
+@pytest.fixture(scope="session")
+def on_cpu() -> glraster.SoftwareRasterizer:
+    """The software rasterizer on the CPU, for fixtures of any scope."""
+    return glraster.SoftwareRasterizer("cpu")
+
+
 @pytest.fixture
 def gl_context(gl_available):
     """An OpenGL context that may leave no OpenGL error behind."""

@@ -4,20 +4,14 @@ import pytest
 import torch
 from bake_scenes import SIDE, two_islands
 
-import glraster
 from glraster import bake, mesh
 
 F64 = torch.float64
 
 
 @pytest.fixture(scope="module")
-def glctx():
-    return glraster.context("cpu", "software")
-
-
-@pytest.fixture(scope="module")
-def halves(glctx) -> bake.Texels:
-    return bake.texels(glctx, two_islands(), SIDE)
+def halves(on_cpu) -> bake.Texels:
+    return bake.texels(on_cpu, two_islands(), SIDE)
 
 
 def test_a_ramp_goes_over_the_seam(halves):
@@ -37,10 +31,10 @@ def test_a_ramp_goes_over_the_seam(halves):
     assert found[..., 0].min() >= 0 and found[..., 0].max() <= 7 and (found[..., 1] - 5).abs().max() < 1e-5
 
 
-def test_as_the_equations_say(glctx):
+def test_as_the_equations_say(on_cpu):
     """Against a dense solution in float64, on a sheet of one island with holes."""
     size = 48
-    sheet = bake.texels(glctx, mesh.grid(2, 2), size)
+    sheet = bake.texels(on_cpu, mesh.grid(2, 2), size)
     generator = torch.Generator().manual_seed(0)
     known = torch.rand(1, size, size, generator=generator) < 0.02
     values = torch.rand(1, size, size, 1, generator=generator)
@@ -59,11 +53,11 @@ def test_as_the_equations_say(glctx):
     assert (found - exact).abs().max() < 0.01 and (found - exact).abs().mean() < 1e-3
 
 
-def test_parts_of_which_nothing_is_known(glctx):
+def test_parts_of_which_nothing_is_known(on_cpu):
     """Two squares that do not hang together; in the layout, one is beside what is known of the other."""
     square = two_islands()
     apart = square.replace(tri=square.uv_tri, pos=torch.nn.functional.pad(square.uv, (0, 1)))
-    texels = bake.texels(glctx, apart, SIDE)
+    texels = bake.texels(on_cpu, apart, SIDE)
     known = torch.zeros(1, SIDE, SIDE, dtype=torch.bool)
     known[0, 4:6, 2:6] = True
     texture = torch.zeros(1, SIDE, SIDE, 1)
@@ -103,11 +97,11 @@ def test_only_what_lies_outside_is_known(halves):
     assert (bake.fill(texture, ~halves.covered, halves) == 2).all()
 
 
-def test_known_texels_do_not_reach_through_thin_gaps(glctx):
+def test_known_texels_do_not_reach_through_thin_gaps(on_cpu):
     """Two islands side by side without a gap, of a surface that does not hang together there."""
     square = two_islands(gap=0)
     apart = square.replace(tri=square.uv_tri, pos=torch.rand(8, 3, generator=torch.Generator().manual_seed(0)))
-    texels = bake.texels(glctx, apart, SIDE)
+    texels = bake.texels(on_cpu, apart, SIDE)
     known = torch.zeros(1, SIDE, SIDE, dtype=torch.bool)
     known[0, 4:12, 2] = known[0, 4, 9] = True
     texture = torch.zeros(1, SIDE, SIDE, 1)

@@ -13,14 +13,9 @@ F64 = torch.float64
 
 
 @pytest.fixture(scope="module")
-def glctx():
-    return glraster.context("cpu", "software")
-
-
-@pytest.fixture(scope="module")
-def sheet(glctx) -> bake.Texels:
+def sheet(on_cpu) -> bake.Texels:
     """The square from -1 to 1 at z = 0, 8 x 8 texels."""
-    return bake.texels(glctx, mesh.grid(2, 2), 8)
+    return bake.texels(on_cpu, mesh.grid(2, 2), 8)
 
 
 def parallel(azimuth: float, height: float = 2.0, resolution: tuple[int, int] = (32, 32)) -> camera.View:
@@ -32,50 +27,50 @@ def plain(*color: float, size: int = 32) -> torch.Tensor:
     return torch.tensor(color).expand(size, size, len(color)).contiguous()
 
 
-def test_a_photo_from_the_front(glctx, sheet):
+def test_a_photo_from_the_front(on_cpu, sheet):
     """Pixels are a quarter of a texel: what is linear in the image is looked up exactly."""
     x = (torch.arange(40) + 0.5) / 16 - 1.25
     image = torch.stack([x.expand(40, 40), x[:, None].expand(40, 40)], dim=2)
-    texture, weight = bake.from_views(glctx, sheet, [parallel(0, 2.5)], [image])
+    texture, weight = bake.from_views(on_cpu, sheet, [parallel(0, 2.5)], [image])
     torch.testing.assert_close(texture[0], sheet.positions[0, ..., :2], atol=1e-5, rtol=0)
     torch.testing.assert_close(weight, torch.ones(1, 8, 8))
 
 
-def test_views_are_blended_by_angle(glctx, sheet):
+def test_views_are_blended_by_angle(on_cpu, sheet):
     views = [parallel(0, 3), parallel(60, 3)]
-    texture, weight = bake.from_views(glctx, sheet, views, [plain(1, 0), plain(0, 1)], power=2)
+    texture, weight = bake.from_views(on_cpu, sheet, views, [plain(1, 0), plain(0, 1)], power=2)
     inner = (0, slice(2, 6), slice(2, 6))
     torch.testing.assert_close(weight[inner], torch.full((4, 4), 1.25))
     torch.testing.assert_close(texture[inner], torch.tensor([0.8, 0.2]).expand(4, 4, 2))
-    texture, weight = bake.from_views(glctx, sheet, views, [plain(1, 0), plain(0, 1)], least_cosine=0.51)
+    texture, weight = bake.from_views(on_cpu, sheet, views, [plain(1, 0), plain(0, 1)], least_cosine=0.51)
     torch.testing.assert_close(texture[inner], torch.tensor([1.0, 0]).expand(4, 4, 2))
     for behind in (180, 89.0):
-        _, weight = bake.from_views(glctx, sheet, [parallel(behind, 3)], [plain(1)])
+        _, weight = bake.from_views(on_cpu, sheet, [parallel(behind, 3)], [plain(1)])
         assert not weight.any()
 
 
-def test_perspective_cameras_and_sizes(glctx):
+def test_perspective_cameras_and_sizes(on_cpu):
     """The angle is that to the camera's place, 1 unit above the corner of the sheet; photos may have any size."""
     flat = mesh.grid(2, 2)
-    texels = bake.texels(glctx, flat, 8)
+    texels = bake.texels(on_cpu, flat, 8)
     view = camera.View(camera.look_at(torch.tensor([1.0, 1, 1]), torch.zeros(3)), camera.perspective(120.0), (9, 9))
-    _, weight = bake.from_views(glctx, texels, [view], [torch.ones(64, 64, 1)], power=1)
+    _, weight = bake.from_views(on_cpu, texels, [view], [torch.ones(64, 64, 1)], power=1)
     from_eye = torch.tensor([1.0, 1, 1]) - texels.positions[0]
     seen = weight[0] > 0
     assert seen.float().mean() > 0.5
     torch.testing.assert_close(weight[0][seen], (1 / from_eye.norm(dim=2))[seen])
 
 
-def test_what_is_hidden_is_not_seen(glctx):
+def test_what_is_hidden_is_not_seen(on_cpu):
     """A square of half the side stands before the sheet; pixels that show both, or nothing, do not count."""
     wall, screen = mesh.grid(2, 2), mesh.grid(2, 2)
     screen = screen.replace(pos=screen.pos / 2 + torch.tensor([0, 0, 0.3]))
     both, _ = mesh.merge([wall.replace(uv=wall.uv / 2), screen.replace(uv=screen.uv / 4 + 0.6)])
-    texels = bake.texels(glctx, both, 32)
+    texels = bake.texels(on_cpu, both, 32)
     image = plain(1.0, 0, size=64)
     image[16:48, 16:48] = torch.tensor([0.0, 1])  # where the screen is
     image = torch.nn.functional.avg_pool2d(image.movedim(2, 0)[None], 3, 1, 1)[0].movedim(0, 2)  # edges are mixed
-    texture, weight = bake.from_views(glctx, texels, [parallel(0, 2.0)], [image])
+    texture, weight = bake.from_views(on_cpu, texels, [parallel(0, 2.0)], [image])
     pos, known = texels.positions, weight > 0
     hidden = texels.covered & (pos[..., 2] < 0.1) & (pos[..., :2].abs().amax(-1) < 0.5)
     free = texels.covered & (pos[..., 2] < 0.1) & (pos[..., :2].abs().amax(-1) > 0.55)
@@ -87,38 +82,38 @@ def test_what_is_hidden_is_not_seen(glctx):
     assert (texture[on_screen] - torch.tensor([0.0, 1])).abs().max() < 1e-5
 
 
-def test_masks(glctx, sheet):
+def test_masks(on_cpu, sheet):
     mask = torch.ones(32, 32)
     mask[:, :16] = 0
-    _, weight = bake.from_views(glctx, sheet, [parallel(0, 3)], [plain(1.0)], [mask])
+    _, weight = bake.from_views(on_cpu, sheet, [parallel(0, 3)], [plain(1.0)], [mask])
     assert not weight[0, :, :4].any() and weight[0, :, 5:].all()
 
 
-def test_gradients_reach_photos(glctx):
+def test_gradients_reach_photos(on_cpu):
     flat = mesh.grid(1, 1)
     flat = flat.replace(pos=flat.pos.double(), uv=flat.uv.double())
-    texels = bake.texels(glctx, flat, 3)
+    texels = bake.texels(on_cpu, flat, 3)
     images = [torch.rand(6, 6, 1, dtype=F64, generator=torch.Generator().manual_seed(i)) for i in range(2)]
     views = [parallel(0, 2.5), parallel(40, 2.5)]
 
     def baked(*photos):
-        return bake.from_views(glctx, texels, views, photos)[0]
+        return bake.from_views(on_cpu, texels, views, photos)[0]
 
     assert torch.autograd.gradcheck(baked, [image.requires_grad_() for image in images])
 
 
-def test_errors_of_views(glctx, sheet):
+def test_errors_of_views(on_cpu, sheet):
     view, image = parallel(0), plain(1.0)
     for arguments in (([], []), ([view], []), ([view], [image], [])):
         with pytest.raises(ValueError, match=r"from_views\(\): views, images and masks must be as many as each other"):
-            bake.from_views(glctx, sheet, *arguments)
+            bake.from_views(on_cpu, sheet, *arguments)
     with pytest.raises(ValueError, match=r"from_views\(\): images must be \[h, w, C\] of one C, got"):
-        bake.from_views(glctx, sheet, [view, view], [image, plain(1.0, 2)])
+        bake.from_views(on_cpu, sheet, [view, view], [image, plain(1.0, 2)])
     with pytest.raises(ValueError, match=r"from_views\(\): masks must be \[h, w\] as their images, got \[3, 3\] for"):
-        bake.from_views(glctx, sheet, [view], [image], [torch.ones(3, 3)])
+        bake.from_views(on_cpu, sheet, [view], [image], [torch.ones(3, 3)])
     several = camera.View(camera.orbit(torch.zeros(2), 0.0, 3.0), camera.orthographic(2.0), (8, 8))
     with pytest.raises(ValueError, match=r"from_views\(\): views must be of one camera each, .* got \[2, 4, 4\]"):
-        bake.from_views(glctx, sheet, [several], [image])
+        bake.from_views(on_cpu, sheet, [several], [image])
 
 
 @pytest.fixture
@@ -156,7 +151,7 @@ def test_triangles_without_area_are_passed_by(igl):
     assert rast.isfinite().all() and glraster.triangle_id(rast) >= 0
 
 
-def test_another_mesh_with_a_texture(igl, glctx, sheet):
+def test_another_mesh_with_a_texture(igl, on_cpu, sheet):
     """The same square with twice as many triangles and a layout that is turned: what is linear is baked exactly."""
     source = mesh.grid(4, 4)
     ramp = (torch.arange(64) + 0.5) / 64
@@ -172,7 +167,7 @@ def test_another_mesh_with_a_texture(igl, glctx, sheet):
     assert not bake.from_mesh(sheet, upside_down, facing=True)[1].any()
 
 
-def test_colors_of_materials_and_of_vertices(glctx, sheet):
+def test_colors_of_materials_and_of_vertices(on_cpu, sheet):
     flat = mesh.grid(2, 2)
     looks = (torch.tensor([[[1.0, 0, 0]]]), torch.tensor([[[0.0, 0, 1], [0, 0, 0]]]))
     material = torch.tensor([0, 1] * 4, dtype=torch.int32)
@@ -186,7 +181,7 @@ def test_colors_of_materials_and_of_vertices(glctx, sheet):
         bake.colors(flat, sheet.rast)
 
 
-def test_gradients_reach_the_source(igl, glctx, sheet):
+def test_gradients_reach_the_source(igl, on_cpu, sheet):
     source = mesh.grid(3, 3)
     source = source.replace(pos=source.pos.double())
     rast = bake.closest(source, sheet.positions[:, ::3, ::3].double())
@@ -195,20 +190,20 @@ def test_gradients_reach_the_source(igl, glctx, sheet):
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_tangent_space(glctx, mirrored):
+def test_tangent_space(on_cpu, mirrored):
     """s runs along Y, and t along -X, or X where the layout is mirrored."""
     flat = mesh.grid(2, 2)
     turned = torch.stack([flat.uv[:, 1], flat.uv[:, 0] if mirrored else 1 - flat.uv[:, 0]], dim=1)
-    texels = bake.texels(glctx, flat.replace(uv=turned), 6)
+    texels = bake.texels(on_cpu, flat.replace(uv=turned), 6)
     normals = torch.tensor([0.3, 0.4, 1.2]).expand(1, 6, 6, 3)
     expected = torch.tensor([0.4, 0.3 if mirrored else -0.3, 1.2]) / 1.3
     torch.testing.assert_close(bake.in_tangent_space(normals, texels), expected.expand(1, 6, 6, 3))
 
 
-def test_a_mesh_is_flat_in_its_own_tangent_space(glctx):
+def test_a_mesh_is_flat_in_its_own_tangent_space(on_cpu):
     pytest.importorskip("xatlas")
     ball = mesh.unwrap(mesh.icosphere(2), resolution=64)
-    texels = bake.texels(glctx, ball, 64)
+    texels = bake.texels(on_cpu, ball, 64)
     found = bake.in_tangent_space(texels.normals, texels)[texels.covered]
     torch.testing.assert_close(found, torch.tensor([0.0, 0, 1]).expand(len(found), 3), atol=1e-4, rtol=0)
 

@@ -11,14 +11,9 @@ from glraster.bake.walk import neighbours, walk
 F64 = torch.float64
 
 
-@pytest.fixture(scope="module")
-def glctx():
-    return glraster.context("cpu", "software")
-
-
-def test_by_hand(glctx):
+def test_by_hand(on_cpu):
     """Four texels are one unit along x, or z, and four along y."""
-    found = bake.texels(glctx, two_islands(), SIDE)
+    found = bake.texels(on_cpu, two_islands(), SIDE)
     assert found.inside.sum() == 64 and found.inside[0, 4:12, 2:6].all() and found.inside[0, 4:12, 10:14].all()
     assert found.covered.sum() == 2 * 10 * 6, "one texel all around each half"
     pos, rows = found.positions[0], torch.arange(4, 12)
@@ -54,7 +49,7 @@ def test_ways_over_folds_keep_lengths(turned):
     assert (triangle != start).float().mean() > 0.9
 
 
-def test_borders_hold(glctx):
+def test_borders_hold(on_cpu):
     sheet = mesh.grid(2, 2)
     pos, tri = sheet.pos.double(), sheet.tri.long()
     beyond = torch.tensor([[5.0, -6, 2], [0.5, -1.5, 2.0], [float("nan")] * 3], dtype=F64)
@@ -73,7 +68,7 @@ def test_more_than_two_triangles_at_an_edge_are_a_border():
 
 @pytest.mark.parametrize("move", [(0.0, 0.0), (0.37, 0.0), (-1.2, 2.6)])
 @pytest.mark.parametrize("size", [(24, 24), (7, 40)])
-def test_all_that_lookups_touch_is_covered(glctx, move, size):
+def test_all_that_lookups_touch_is_covered(on_cpu, move, size):
     """Also of triangles much smaller than a texel, beyond the sides of the texture, and without area in the layout."""
     generator = torch.Generator().manual_seed(1)
     count = 60
@@ -85,7 +80,7 @@ def test_all_that_lookups_touch_is_covered(glctx, move, size):
     uv[:5, 2] = uv[:5, 1]
     uv = uv.flatten(0, 1) + torch.tensor(move)
     tri = torch.arange(3 * count, dtype=torch.int32).view(-1, 3)
-    found = bake.texels(glctx, mesh.Mesh(torch.rand(3 * count, 3, generator=generator), tri, uv=uv, uv_tri=tri), size)
+    found = bake.texels(on_cpu, mesh.Mesh(torch.rand(3 * count, 3, generator=generator), tri, uv=uv, uv_tri=tri), size)
     weights = torch.rand(count, 500, 3, generator=generator) ** 2
     weights[:, ::2, 0] = 0  # along edges
     weights[:, :3] = torch.eye(3)
@@ -94,31 +89,31 @@ def test_all_that_lookups_touch_is_covered(glctx, move, size):
     assert touched.min() > 0.999 and not found.covered.all()
 
 
-def test_texels_between_islands_are_the_nearest_ones(glctx):
-    found = bake.texels(glctx, two_islands(gap=1), SIDE)
+def test_texels_between_islands_are_the_nearest_ones(on_cpu):
+    found = bake.texels(on_cpu, two_islands(gap=1), SIDE)
     assert found.home[0, 4:12, 6].max() <= 3 and found.covered[0, 4:12, 6].all()
-    found = bake.texels(glctx, two_islands(gap=0), SIDE)
+    found = bake.texels(on_cpu, two_islands(gap=0), SIDE)
     assert found.inside.sum() == 64 and found.covered.sum() == 10 * 10
 
 
-def test_centres_on_edges_are_inside(glctx):
+def test_centres_on_edges_are_inside(on_cpu):
     square = two_islands()
-    found = bake.texels(glctx, square.replace(uv=square.uv + 0.5 / SIDE), SIDE)
+    found = bake.texels(on_cpu, square.replace(uv=square.uv + 0.5 / SIDE), SIDE)
     assert found.inside[0, 4:13, 2:7].all() and found.inside.sum() == 2 * 5 * 9
 
 
-def test_gradients_reach_attributes(glctx):
+def test_gradients_reach_attributes(on_cpu):
     square = two_islands()
-    found = bake.texels(glctx, square.replace(uv=square.uv.double(), pos=square.pos.double()), (4, 8))
+    found = bake.texels(on_cpu, square.replace(uv=square.uv.double(), pos=square.pos.double()), (4, 8))
     colors = torch.rand(6, 2, dtype=F64, generator=torch.Generator().manual_seed(0)).requires_grad_()
     assert torch.autograd.gradcheck(lambda c: glraster.interpolate(c, found.rast, square.tri)[0], colors)
     assert found.rast.dtype == F64 and not found.rast.requires_grad
 
 
-def test_attributes_are_smooth_over_seams(glctx):
+def test_attributes_are_smooth_over_seams(on_cpu):
     """What is linear on the unfolded sheet is looked up exactly, on both sides of the seam."""
     square = two_islands()
-    found = bake.texels(glctx, square, SIDE)
+    found = bake.texels(on_cpu, square, SIDE)
     tex = glraster.interpolate(square.pos[:, :1] + square.pos[:, 2:], found.rast, square.tri)[0]
     y = torch.linspace(4.6, 11.4, 9)
     for column, x in ((6.0, 0.0), (10.0, 0.0), (5.8, -0.05), (10.2, 0.05)):
@@ -127,10 +122,10 @@ def test_attributes_are_smooth_over_seams(glctx):
         torch.testing.assert_close(looked, torch.full_like(looked, x))
 
 
-def test_sewn_textures_agree_at_seams(glctx):
+def test_sewn_textures_agree_at_seams(on_cpu):
     """The halves' texels lie on one grid, so that lookups on both sides meet the same texels."""
     square = two_islands()
-    found = bake.texels(glctx, square, SIDE)
+    found = bake.texels(on_cpu, square, SIDE)
     generator = torch.Generator().manual_seed(0)
     tex = torch.rand(1, SIDE, SIDE, 3, generator=generator)
     tex[~found.inside] = torch.nan
@@ -147,9 +142,9 @@ def test_sewn_textures_agree_at_seams(glctx):
     torch.testing.assert_close(left, right)
 
 
-def test_gradients_go_over_seams(glctx):
+def test_gradients_go_over_seams(on_cpu):
     square = two_islands()
-    found = bake.texels(glctx, square.replace(uv=square.uv.double()), SIDE)
+    found = bake.texels(on_cpu, square.replace(uv=square.uv.double()), SIDE)
     tex = torch.rand(1, SIDE, SIDE, 1, dtype=F64, generator=torch.Generator().manual_seed(0)).requires_grad_()
     assert torch.autograd.gradcheck(lambda t: bake.sew(t, found)[0, 3:7, 4:8], tex, atol=1e-8)
     (grad,) = torch.autograd.grad(bake.sew(tex, found)[0, 4:12, 6].sum(), tex)
@@ -157,21 +152,21 @@ def test_gradients_go_over_seams(glctx):
     assert grad.sum() == pytest.approx(8)
 
 
-def test_nothing(glctx):
+def test_nothing(on_cpu):
     empty = mesh.Mesh(torch.zeros(3, 3), torch.zeros(0, 3, dtype=torch.int32))
     empty = empty.replace(uv=torch.zeros(3, 2), uv_tri=empty.tri)
-    found = bake.texels(glctx, empty, 4)
+    found = bake.texels(on_cpu, empty, 4)
     assert not found.covered.any() and len(found.islands) == 0
     tex = torch.rand(1, 4, 4, 1)
     assert torch.equal(bake.sew(tex, found), tex)
 
 
-def test_errors(glctx):
+def test_errors(on_cpu):
     square = two_islands()
     with pytest.raises(ValueError, match=r"texels\(\): mesh must have uv, got none: glraster.mesh.unwrap"):
-        bake.texels(glctx, square.replace(uv=None, uv_tri=None), 8)
+        bake.texels(on_cpu, square.replace(uv=None, uv_tri=None), 8)
     for uv in (square.uv * 100, square.uv / 0):
         with pytest.raises(ValueError, match=r"texels\(\): uv must be finite and span at most 16 textures"):
-            bake.texels(glctx, square.replace(uv=uv), 8)
+            bake.texels(on_cpu, square.replace(uv=uv), 8)
     with pytest.raises(ValueError, match=r"sew\(\): texture must be .* \[1, 8, 8\], got \[1, 4, 8, 3\]"):
-        bake.sew(torch.zeros(1, 4, 8, 3), bake.texels(glctx, square, 8))
+        bake.sew(torch.zeros(1, 4, 8, 3), bake.texels(on_cpu, square, 8))
