@@ -14,7 +14,7 @@ __all__ = ["Case", "backward", "cases", "flat_uv", "nbytes", "sphere"]
 
 
 def sphere(triangles: int, images: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Clip-space positions [N, V, 4] of a sphere that covers a third of the images, turned from image to image, and [T, 3]."""
+    """Clip-space positions [N, V, 4] of a sphere, turned from image to image, and its triangles [T, 3]."""
     rings = max(2, round(math.sqrt(triangles / 4)))
     polar = torch.linspace(0, math.pi, rings + 1, device=device)
     azimuth = torch.linspace(0, 2 * math.pi, 2 * rings + 1, device=device)
