@@ -17,8 +17,9 @@ from pathlib import Path
 
 import glraster  # noqa: F401 - its modules say which kernel files there are
 
-from .compiler import Constants, options_for
+from .compiler import Constants, Kernel, options_for, source_of
 from .launcher import kernel_files
+from .sources import read_source
 
 __all__ = ["Job", "KernelUse", "compile_with_nvcc", "jobs_for", "main"]
 
@@ -33,12 +34,13 @@ _USE = re.compile(
 
 @dataclass(frozen=True)
 class Job:
-    """One call of nvcc: a file with all its entries."""
+    """One call of nvcc: a file with all its entries, or with those of some of its kernels in float32."""
 
     file: Path
     architecture: str
-    constants: Constants
-    deterministic: bool
+    constants: Constants = ()
+    deterministic: bool = False
+    kernels: tuple[str, ...] = ()
 
     @property
     def variant(self) -> str:
@@ -74,8 +76,13 @@ def compile_with_nvcc(job: Job, cubin: Path) -> list[KernelUse]:
     Raises:
         RuntimeError: nvcc reports errors or warnings; the message holds them.
     """
+    file = job.file
+    if job.kernels:
+        source, file = read_source(job.file.stem), cubin.with_suffix(".cu")
+        suffix = "_f32" if source.typed else "_entry"
+        file.write_text(source_of(*(Kernel(job.file, name, suffix, source.struct) for name in job.kernels)))
     command = ["nvcc", *options_for(job.constants, job.deterministic), "-arch", job.architecture, "-cubin"]
-    command += ["-Xptxas", "-v", "-Werror", "all-warnings", "-o", str(cubin), str(job.file)]
+    command += ["-Xptxas", "-v", "-Werror", "all-warnings", "-o", str(cubin), str(file)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         where = f"{job.file.name} {job.variant} for {job.architecture}"
