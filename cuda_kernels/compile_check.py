@@ -27,7 +27,7 @@ ARCHITECTURES = ("sm_75", "sm_80", "sm_90")
 _MAX_CHARACTERS = 2000  # of what nvcc says about one file
 _USE = re.compile(
     r"Compiling entry function '(\w+)' for '\w+'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, "
-    r"(\d+) bytes spill loads.*?Used (\d+) registers",
+    r"(\d+) bytes spill loads.*?Used (\d+) registers(?:[^\n]*?(\d+) bytes smem)?",
     re.DOTALL,
 )
 
@@ -50,12 +50,13 @@ class Job:
 
 @dataclass(frozen=True)
 class KernelUse:
-    """What one kernel needs per thread."""
+    """What one kernel needs: per thread, and of shared memory per block."""
 
     entry: str
     registers: int
     stack: int  # bytes of arrays that are indexed at run time
     spilled: int  # bytes written and read because there were too few registers
+    shared: int = 0  # bytes
 
 
 def jobs_for(architectures: list[str]) -> list[Job]:
@@ -87,8 +88,11 @@ def compile_with_nvcc(job: Job, cubin: Path) -> list[KernelUse]:
     if done.returncode:
         where = f"{job.file.name} {job.variant} for {job.architecture}"
         raise RuntimeError(f"nvcc could not compile {where}:\n{(done.stdout + done.stderr)[:_MAX_CHARACTERS]}")
-    uses = [(name, *map(int, numbers)) for name, *numbers in _USE.findall(done.stderr)]
-    return [KernelUse(name, registers, stack, stores + loads) for name, stack, stores, loads, registers in uses]
+    uses = [(name, *(int(number or 0) for number in numbers)) for name, *numbers in _USE.findall(done.stderr)]
+    return [
+        KernelUse(name, registers, stack, stores + loads, shared)
+        for name, stack, stores, loads, registers, shared in uses
+    ]
 
 
 def main(arguments: list[str] | None = None) -> int:

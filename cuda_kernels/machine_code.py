@@ -10,7 +10,16 @@ from pathlib import Path
 
 from .compile_check import Job, KernelUse, compile_with_nvcc
 
-__all__ = ["CompiledKernel", "Loop", "compile_job", "double_rate", "find_nvdisasm", "instructions_of", "loops", "outer_loop"]
+__all__ = [
+    "CompiledKernel",
+    "Loop",
+    "compile_job",
+    "double_rate",
+    "find_nvdisasm",
+    "instructions_of",
+    "loops",
+    "outer_loop",
+]
 
 # What runs at the rate of double precision, on GeForce cards a sixty-fourth of single precision's.
 _DOUBLE_RATE = re.compile(r"D(ADD|MUL|FMA|SETP|MNMX)|F2F|I2F\S*F64|F2I\S*F64|MUFU\.\w*64H?")
