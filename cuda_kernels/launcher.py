@@ -18,6 +18,7 @@ from .sources import Field, Source, read_source
 
 __all__ = [
     "KernelFile",
+    "channels_constant",
     "kernel_files",
     "new_output",
     "new_output_like",
@@ -99,6 +100,13 @@ def reciprocal(divisor: int) -> int:
     """floor((2^64 - 1) / divisor), with which kernels divide without a division, as the int64 of the same bits."""
     quotient = (2**64 - 1) // max(divisor, 1)
     return quotient - 2**64 if quotient >= 2**63 else quotient
+
+
+def channels_constant(count: int, dtype: torch.dtype) -> int | str:
+    """What a GPU's compiler is told of a number of channels (common/channels.cuh)."""
+    if 0 < count <= 4 and dtype == torch.float32:
+        return count
+    return "kAnyNumber" if count % 4 else "kFours"
 
 
 def runs_on_gpu(device: torch.device) -> bool:

@@ -62,6 +62,56 @@ def test_rasterizer_on_gpus(gpu_code):
             assert len(loop.instructions) <= 40 * loop.count("RED|ATOM")
 
 
+_SUMS = [  # kernels that add to tensors, with the constants that they are compiled with
+    ("barycentrics", ("barycentrics_bwd",), {}),
+    pytest.param("depth", ("depth_bwd",), {}, marks=pytest.mark.slow),
+    ("interpolate", ("interpolate_bwd",), {"INTERPOLATE_ATTRIBUTES": 4}),
+    pytest.param("antialias", ("antialias_find", "antialias_bwd"), {}, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("stem", "names", "constants"), _SUMS)
+def test_sums_over_lanes(gpu_code, stem, names, constants):
+    """Masks that are not constant would cost a MATCH and a REDUX for every shuffle; all values go in one loop."""
+    least = {"barycentrics": 9, "depth": 12, "interpolate": 12, "antialias": 0}[stem]  # values of a thread
+    for kernel in gpu_code(stem, *names, **constants).values():
+        assert kernel.use.stack == 0 and kernel.count("MATCH|REDUX") == 0
+        assert max((loop.count("SHFL") for loop in kernel.loops), default=0) >= least
+
+
+_PIXELS = [  # kernels over pixels, and the constants that they are compiled with
+    ("barycentrics", ("barycentrics_fwd", "barycentrics_bwd"), {}),
+    ("depth", ("depth_bwd", "depth_jvp"), {}),
+    (
+        "interpolate",
+        ("interpolate_fwd", "interpolate_bwd", "interpolate_jvp"),
+        {"INTERPOLATE_ATTRIBUTES": "kAnyNumber"},
+    ),
+    ("antialias", ("antialias_find", "antialias_fwd"), {}),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("stem", "names", "constants"), _PIXELS)
+def test_no_divisions_of_64_bits(gpu_code, stem, names, constants):
+    for kernel in gpu_code(stem, *names, **constants).values():
+        assert not re.search(r"(div|rem)_[su]64", kernel.listing)
+
+
+def test_four_attributes(gpu_code):
+    """One access each for what a pixel shows of three corners, and for the result."""
+    kernel = gpu_code("interpolate", "interpolate_fwd", INTERPOLATE_ATTRIBUTES=4)["interpolate_fwd"]
+    assert kernel.use.stack == 0 and kernel.use.registers <= 40
+    wide = [name for name in kernel.instructions if ".128" in name]
+    assert sum(name.startswith("LDG") and "CONSTANT" in name for name in wide) == 3
+    assert sum(name.startswith("STG") for name in wide) == 1
+
+
+def test_pairs_are_found_in_few_instructions(gpu_code):
+    kernel = gpu_code("antialias", "antialias_find")["antialias_find"]
+    assert kernel.use.stack == 0 and len(machine_code.outer_loop(kernel.listing).instructions) <= 150
+
+
 def test_loops_are_found():
     """In a listing by hand: one loop inside of another, and a jump forward that is none."""
     lines = [

@@ -14,8 +14,10 @@ def test_three_channels(gpu_code):
         kernel = kernels[f"texture_{name}"]
         assert kernel.use.stack == 0 and kernel.use.registers <= registers, kernel.use
         assert not re.search(r"(div|rem)_[su]64", kernel.listing)
+        assert kernel.count("MATCH|REDUX") == 0
         slow = [i for i in kernel.instructions if _SLOW.match(i) and i != "F2F.F64.F32"]  # on the way to a sum
         assert not slow and ("bwd" in name or "F2F.F64.F32" not in kernel.instructions)
+    assert max(loop.count("SHFL") for loop in kernels["texture_linear_bwd"].loops) >= 6  # a row of two texels
     linear = kernels["texture_linear_fwd"].instructions
     of_texels = [i for i, name in enumerate(linear) if name.startswith("LDG") and "CONSTANT" in name]
     assert len(of_texels) == 12
