@@ -169,6 +169,7 @@ class KernelFile:
         threads: int | None = None,
         constants: Constants = (),
         most_additions: int = 64,
+        blocks_per_processor: int = 64,
         **fields: torch.Tensor | Sequence[torch.Tensor | None] | Sequence[int] | int | float | None,
     ) -> None:
         """Runs kernel `name` where its tensors live; on a GPU, starts it on PyTorch's current stream.
@@ -178,6 +179,7 @@ class KernelFile:
             threads: from `threads_for`, where the caller has already asked; on a CPU.
             constants: macros, as (name, value), for the GPU's compiler.
             most_additions: that one element of the outermost loop makes to one place of a tensor that is added to.
+            blocks_per_processor: of a GPU, at most: threads stride over the rest.
             fields: of the parameter struct: tensors (None, or left out: a null pointer), numbers, lists for arrays.
                 Tensors that are only read may have any strides.
 
@@ -194,7 +196,7 @@ class KernelFile:
         kernel = self._kernels.get((name, dtype, constants)) or self._kernel(name, dtype, constants)
         adds_to = [t for field in plan.adds_to for t in _listed(fields[field]) if t is not None] if plan.adds_to else []
         if runs_on_gpu(device):
-            run_on_cuda(kernel, parameters, count, device, adds_to, most_additions)
+            run_on_cuda(kernel, parameters, count, device, adds_to, most_additions, blocks_per_processor)
         else:
             threads = host_threads(count, adds=bool(adds_to)) if threads is None else threads
             run_on_host(kernel.entry, parameters, threads)

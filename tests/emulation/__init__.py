@@ -99,7 +99,9 @@ class EmulatedGpu:
         self._random = random.Random(seed)
         self.launched: list[str] = []
 
-    def launch(self, kernel: compiler.Kernel, count: int, parameters: bytes, sums=None) -> None:
+    def launch(
+        self, kernel: compiler.Kernel, count: int, parameters: bytes, sums=None, blocks_per_processor=64
+    ) -> None:
         """As `Gpu.launch`, on one thread of the CPU, until the kernel has ended."""
         content = parameters + (b"" if sums is None else bytes(sums))  # sizes and offsets are multiples of 8
         variant = "plain" if sums is None else "deterministic"
