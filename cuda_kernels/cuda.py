@@ -17,7 +17,6 @@ from .order_free_sums import launch_order_free
 __all__ = ["CudaError", "Gpu", "check", "cuda_driver", "describe", "run_on_cuda", "unavailable_reason"]
 
 _THREADS_PER_BLOCK = 128
-_MAX_BLOCKS_PER_PROCESSOR = 64  # enough to fill a GPU a few times over; threads stride over the rest
 _ADDRESSES = [ctypes.c_void_p * length for length in range(3)]  # a kernel takes one struct, or two
 
 
@@ -98,7 +97,7 @@ class Gpu:
         count: int,
         parameters: bytes,
         sums: ctypes.Structure | None = None,
-        blocks_per_processor: int = _MAX_BLOCKS_PER_PROCESSOR,
+        blocks_per_processor: int = 64,
     ) -> None:
         """Starts a kernel on the current stream and returns at once.
 
@@ -176,7 +175,7 @@ def run_on_cuda(
     device: torch.device,
     adds_to: list[torch.Tensor],
     most_additions: int = 64,
-    blocks_per_processor: int = _MAX_BLOCKS_PER_PROCESSOR,
+    blocks_per_processor: int = 64,
 ) -> None:
     """Starts a kernel on a GPU; see `launcher.KernelFile.launch`."""
     launch = gpu(device.index).launch

@@ -17,7 +17,8 @@ KERNELS = KernelFile("rasterize")
 _MOST_LEFT, _MOST_RECORDS = 1 << 20, 1 << 17
 _RECORD_NUMBERS = 20  # int64 of a record
 _THREADS_PER_TILE, _TILE_PIXELS = 32, 256
-_FEW_BLOCKS = 8  # per multiprocessor: as many as find room, for launches that often have nothing to do
+# Per multiprocessor; few, which find room at once, for launches that often have nothing to do.
+_MANY_BLOCKS, _FEW_BLOCKS = 64, 8
 _GUARD_PIXELS = 1 << 20  # coordinates up to here stay unclipped; beyond, x and y are clipped
 # In images longer than 2^22 pixels the other axis is clipped nearer, so that edge functions stay below 2^63.
 _GUARD_AREA = 1 << 42
@@ -70,12 +71,15 @@ def find_visible(
     sizes = {"snapped": 2 * vertices, "records": most_records * _RECORD_NUMBERS, "left": most_left, "counters": 2}
     workspace = found.new_empty(sum(sizes.values())).split(list(sizes.values()))
     fields |= dict(zip(sizes, workspace, strict=True)) | {"most_left": most_left, "most_records": most_records}
-    KERNELS.launch("rasterize_vertices", max(vertices, -(-found.numel() // 2)), **fields)
-    KERNELS.launch("rasterize_triangles", num_items, **fields)
     # How much is left, and how many tiles there are, only the GPU knows: its threads find out.
-    KERNELS.launch("rasterize_left", most_left, blocks_per_processor=_FEW_BLOCKS, **fields)
     tiles = (found.numel() // _TILE_PIXELS + most_records) * _THREADS_PER_TILE
-    KERNELS.launch("rasterize_tiles", tiles, blocks_per_processor=_FEW_BLOCKS, **fields)
+    launches = [
+        ("rasterize_vertices", max(vertices, -(-found.numel() // 2)), _MANY_BLOCKS),
+        ("rasterize_triangles", num_items, _MANY_BLOCKS),
+        ("rasterize_left", most_left, _FEW_BLOCKS),
+        ("rasterize_tiles", tiles, _FEW_BLOCKS),
+    ]
+    KERNELS.launch_in_turn(launches, **fields)
     return Visibility(found)
 
 
