@@ -29,8 +29,9 @@ struct AntialiasParams {
   int64_t* pairs;             // [2 N H W] GPU: candidates, in any order
   uint64_t* num_pairs;        // [1] GPU: how many, zeroed
   int64_t N, H, W, C, V, num_triangles;
-  int64_t pos_stride;         // elements from one image's positions to the next; 0: shared
-  double pos_gradient_boost;  // factor of d alpha / d pos
+  int64_t pos_stride;                           // elements from one image's positions to the next; 0: shared
+  int64_t width_reciprocal, height_reciprocal;  // of W and H
+  double pos_gradient_boost;                    // factor of d alpha / d pos
 };
 
 // What a pair adds to one of its pixels.
@@ -115,8 +116,8 @@ struct ModifiedPixel {
 
 template <class T>
 GLR_KERNEL antialias_fwd(const AntialiasParams<T>& p) {
-  for_each_listed_blend<T>(p, [&](const PixelPair<T>& own, const PairBlend<T>& own_blend) {
-    for_each_blend(p, own_blend.alpha > 0 ? own.p0 : own.p1, own, ModifiedPixel{},
+  for_each_listed_blend<T>(p, [&](const ListedPair& place, const PixelPair<T>& own, const PairBlend<T>& own_blend) {
+    for_each_blend(p, own_blend.alpha > 0, place, own, ModifiedPixel{},
                    [&](const PixelPair<T>& pair, const PairBlend<T>& blend, bool is_p0, bool) {
                      blend_fwd(p, pair, blend, is_p0);
                    });
@@ -127,11 +128,11 @@ GLR_KERNEL antialias_fwd(const AntialiasParams<T>& p) {
 template <class T>
 GLR_KERNEL antialias_bwd(const AntialiasParams<T>& p) {
   const auto any = [](const PairBlend<T>&, bool) { return true; };
-  for_each_listed_blend<T>(p, [&](const PixelPair<T>& own, const PairBlend<T>& own_blend) {
+  for_each_listed_blend<T>(p, [&](const ListedPair& place, const PixelPair<T>& own, const PairBlend<T>& own_blend) {
     if (p.grad_pos) blend_position_bwd(p, own, own_blend);
     for (int k = 0; p.grad_color && k < 2; ++k) {
       const int64_t pixel = k == 0 ? own.p0 : own.p1;
-      for_each_blend(p, pixel, own, any,
+      for_each_blend(p, k == 0, place, own, any,
                      [&](const PixelPair<T>& pair, const PairBlend<T>& blend, bool is_p0, bool is_first) {
                        for (int64_t c = pixel * p.C; is_first && c < (pixel + 1) * p.C; ++c)
                          p.grad_color[c] = p.grad_out[c];
@@ -143,8 +144,8 @@ GLR_KERNEL antialias_bwd(const AntialiasParams<T>& p) {
 
 template <class T>
 GLR_KERNEL antialias_jvp(const AntialiasParams<T>& p) {
-  for_each_listed_blend<T>(p, [&](const PixelPair<T>& own, const PairBlend<T>& own_blend) {
-    for_each_blend(p, own_blend.alpha > 0 ? own.p0 : own.p1, own, ModifiedPixel{},
+  for_each_listed_blend<T>(p, [&](const ListedPair& place, const PixelPair<T>& own, const PairBlend<T>& own_blend) {
+    for_each_blend(p, own_blend.alpha > 0, place, own, ModifiedPixel{},
                    [&](const PixelPair<T>& pair, const PairBlend<T>& blend, bool is_p0, bool) {
                      blend_jvp(p, pair, blend, is_p0);
                    });

@@ -3,6 +3,7 @@
 // pixels at a time, triangles and pixels side by side: common/barycentric_rows.cuh.
 #include "common/barycentric_rows.cuh"
 #include "common/barycentric_terms.cuh"
+#include "common/block_sums.cuh"
 #include "common/pixel_runs.cuh"
 #include "common/triangle_id.cuh"
 #include "common/vertex_sums.cuh"
@@ -31,43 +32,39 @@ struct VisibleTriangle {
   GLR_MEMBER int32_t operator()(int64_t pixel) const { return ids[pixel * stride]; }
 };
 
-// One run: all of it, with the depth limits of its own pixels. On a GPU it is a pixel.
+#ifdef GLR_WARP_SIZE
+
+// A pixel, with the depth limits of its own sample.
 template <class T>
-GLR_FUNC void barycentrics_run(const BarycentricsParams<T>& p, const PixelRun& run, const VertexIndices& t,
-                               const SampleAxis& x_axis, const SampleAxis& y_axis) {
-  const Corners c = load_corners(p.pos + run.row / p.H * p.pos_stride, t);
-  const int32_t begin = int32_t(run.begin - run.row * p.W), end = int32_t(run.end - run.row * p.W);
-  const EdgeTerms e = edge_terms(c, x_axis(0), y_axis(run.row % p.H));
+GLR_FUNC void barycentrics_pixel(const BarycentricsParams<T>& p, const PixelWalk& at, int32_t triangle,
+                                 const VertexIndices& t, const SampleAxis& x_axis, const SampleAxis& y_axis) {
+  const Corners c = load_corners(p.pos + at.image * p.pos_stride, t);
+  const EdgeTerms e = edge_terms(c, x_axis(0), y_axis(at.y));
   const RowTerms<double> terms = row_terms(c, e, x_axis.step, y_axis.step);
-  const bool beside = lies_beside(c, e, x_axis.step, double(begin), double(end));
-  const DepthLimits limits = row_depth_limits(c.z, c.w, beside);
+  const double x = double(at.x);
+  const DepthLimits limits = row_depth_limits(c.z, c.w, lies_beside(c, e, x_axis.step, x, x + 1.));
   T id;
-  encode_triangle(run.triangle, &id);
+  encode_triangle(triangle, &id);
   const auto round = [](double value) { return T(value); };
   const auto widen = [](T value) { return double(value); };
-  for (int32_t i = begin; i < end; ++i) {
-    const int64_t pixel = (run.row * p.W + i) * 4;
-    const PixelValues<T> b = pixel_values<T>(terms, limits.nearest, limits.farthest, double(i), round, widen);
-    store4(p.rast + pixel, {b.u, b.v, b.depth, id});
-    if (p.rast_db) store4(p.rast_db + pixel, {b.u_x, b.u_y, b.v_x, b.v_y});
-  }
+  const PixelValues<T> b = pixel_values<T>(terms, limits.nearest, limits.farthest, x, round, widen);
+  store4(p.rast + at.index * 4, {b.u, b.v, b.depth, id});
+  if (p.rast_db) store4(p.rast_db + at.index * 4, {b.u_x, b.u_y, b.v_x, b.v_y});
 }
-
-#ifdef GLR_WARP_SIZE
 
 template <class T>
 GLR_KERNEL barycentrics_fwd(const BarycentricsParams<T>& p) {
   const VisibleTriangle triangle_at{p.ids, p.id_stride};
   const SampleAxis x_axis(p.W), y_axis(p.H);
-  GLR_FOR_EACH_RUN(run, p.N * p.H, p.W, triangle_at) {
+  GLR_FOR_EACH_PIXEL_OF(p, pixel) {
+    const int32_t triangle = triangle_at(pixel.index);
     VertexIndices t;
-    if (load_triangle(p.tri, p.num_triangles, p.V, run.triangle, &t)) {
-      barycentrics_run(p, run, t, x_axis, y_axis);
+    if (load_triangle(p.tri, p.num_triangles, p.V, triangle, &t)) {
+      barycentrics_pixel(p, pixel, triangle, t, x_axis, y_axis);
       continue;
     }
-    for (int64_t i = run.begin; i < run.end; ++i) store4(p.rast + i * 4, {0, 0, 0, 0});
-    if (p.rast_db)
-      for (int64_t i = run.begin; i < run.end; ++i) store4(p.rast_db + i * 4, {0, 0, 0, 0});
+    store4(p.rast + pixel.index * 4, {0, 0, 0, 0});
+    if (p.rast_db) store4(p.rast_db + pixel.index * 4, {0, 0, 0, 0});
   }
 }
 #else
@@ -196,33 +193,44 @@ GLR_FUNC V finite_gradient(V value) {
 
 #ifdef GLR_WARP_SIZE
 
+// What a pixel adds to x, y and w of its triangle's vertices.
+template <class T>
+GLR_FUNC void barycentrics_pixel_bwd(const BarycentricsParams<T>& p, const PixelWalk& at, const VertexIndices& t,
+                                     const SampleAxis& x_axis, const SampleAxis& y_axis,
+                                     VertexGradient<double> grad[3]) {
+  const double fx = x_axis(at.x), fy = y_axis(at.y);
+  const Corners c = load_corners(p.pos + at.image * p.pos_stride, t);
+  const EdgeTerms e = edge_terms(c, fx, fy);
+  Vec4<T> g = {0, 0, 0, 0}, g_db = g;
+  if (p.grad_rast) g = load4(p.grad_rast + at.index * 4);
+  if (p.grad_rast_db) g_db = load4(p.grad_rast_db + at.index * 4);
+  RunGradient<double> sum;
+  const PixelGradient<double> pixel = {g.x, g.y, g_db.x, g_db.y, g_db.z, g_db.w};
+  pixel_bwd(e, noise_of_S<T>(c), x_axis.step, y_axis.step, 0., pixel, p.grad_rast_db != nullptr, &sum);
+  run_bwd(c, e, fx, fy, sum, grad);
+}
+
 template <class T>
 GLR_KERNEL barycentrics_bwd(const BarycentricsParams<T>& p) {
   const VisibleTriangle triangle_at{p.ids, p.id_stride};
   const SampleAxis x_axis(p.W), y_axis(p.H);
-  GLR_FOR_EACH_RUN(run, p.N * p.H, p.W, triangle_at) {
-    VertexIndices t;
-    if (!load_triangle(p.tri, p.num_triangles, p.V, run.triangle, &t)) continue;
-    const int64_t image = run.row / p.H * p.pos_stride;
-    const Corners c = load_corners(p.pos + image, t);
-    const double fx = x_axis(run.begin - run.row * p.W), fy = y_axis(run.row % p.H);
-    const EdgeTerms e = edge_terms(c, fx, fy);
-    Vec4<T> g = {0, 0, 0, 0}, g_db = g;
-    if (p.grad_rast) g = load4(p.grad_rast + run.begin * 4);
-    if (p.grad_rast_db) g_db = load4(p.grad_rast_db + run.begin * 4);
-    RunGradient<double> sum;
-    const PixelGradient<double> pixel = {g.x, g.y, g_db.x, g_db.y, g_db.z, g_db.w};
-    pixel_bwd(e, noise_of_S<T>(c), x_axis.step, y_axis.step, 0., pixel, p.grad_rast_db != nullptr, &sum);
+  GLR_FOR_EACH_BLOCK_OF(p, pixel) {
+    int32_t triangle = pixel.exists() ? triangle_at(pixel.index) : -1;
+    VertexIndices t = {0, 0, 0};
     VertexGradient<double> grad[3];
-    run_bwd(c, e, fx, fy, sum, grad);
-    const int64_t index[3] = {t.v0, t.v1, t.v2};
-    const LaneRun lanes = lanes_of(run);
+    if (load_triangle(p.tri, p.num_triangles, p.V, triangle, &t))
+      barycentrics_pixel_bwd(p, pixel, t, x_axis, y_axis, grad);
+    else
+      triangle = -1;
+    double* target = p.grad_pos + pixel.image * p.pos_stride;
+    double *v0 = target + int64_t(t.v0) * 4, *v1 = target + int64_t(t.v1) * 4, *v2 = target + int64_t(t.v2) * 4;
+    double* const targets[] = {v0, v0 + 1, v0 + 3, v1, v1 + 1, v1 + 3, v2, v2 + 1, v2 + 3};
+    double values[9];
     for (int k = 0; k < 3; ++k) {
-      double* target = p.grad_pos + image + index[k] * 4;
-      add_over_lanes(lanes, target, finite_gradient<T>(grad[k].x));
-      add_over_lanes(lanes, target + 1, finite_gradient<T>(grad[k].y));
-      add_over_lanes(lanes, target + 3, finite_gradient<T>(grad[k].w));
+      values[k * 3] = finite_gradient<T>(grad[k].x), values[k * 3 + 1] = finite_gradient<T>(grad[k].y);
+      values[k * 3 + 2] = finite_gradient<T>(grad[k].w);
     }
+    add_over_block(block_run(pixel, triangle, triangle_at), targets, values);
   }
 }
 

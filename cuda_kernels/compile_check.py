@@ -17,8 +17,9 @@ from pathlib import Path
 
 import glraster  # noqa: F401 - its modules say which kernel files there are
 
-from .compiler import Constants, options_for
+from .compiler import Constants, Kernel, options_for, source_of
 from .launcher import kernel_files
+from .sources import read_source
 
 __all__ = ["Job", "KernelUse", "compile_with_nvcc", "jobs_for", "main"]
 
@@ -26,19 +27,20 @@ ARCHITECTURES = ("sm_75", "sm_80", "sm_90")
 _MAX_CHARACTERS = 2000  # of what nvcc says about one file
 _USE = re.compile(
     r"Compiling entry function '(\w+)' for '\w+'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, "
-    r"(\d+) bytes spill loads.*?Used (\d+) registers",
+    r"(\d+) bytes spill loads.*?Used (\d+) registers(?:[^\n]*?(\d+) bytes smem)?",
     re.DOTALL,
 )
 
 
 @dataclass(frozen=True)
 class Job:
-    """One call of nvcc: a file with all its entries."""
+    """One call of nvcc: a file with all its entries, or with those of some of its kernels in float32."""
 
     file: Path
     architecture: str
-    constants: Constants
-    deterministic: bool
+    constants: Constants = ()
+    deterministic: bool = False
+    kernels: tuple[str, ...] = ()
 
     @property
     def variant(self) -> str:
@@ -48,12 +50,13 @@ class Job:
 
 @dataclass(frozen=True)
 class KernelUse:
-    """What one kernel needs per thread."""
+    """What one kernel needs: per thread, and of shared memory per block."""
 
     entry: str
     registers: int
     stack: int  # bytes of arrays that are indexed at run time
     spilled: int  # bytes written and read because there were too few registers
+    shared: int = 0  # bytes
 
 
 def jobs_for(architectures: list[str]) -> list[Job]:
@@ -74,14 +77,22 @@ def compile_with_nvcc(job: Job, cubin: Path) -> list[KernelUse]:
     Raises:
         RuntimeError: nvcc reports errors or warnings; the message holds them.
     """
+    file = job.file
+    if job.kernels:
+        source, file = read_source(job.file.stem), cubin.with_suffix(".cu")
+        suffix = "_f32" if source.typed else "_entry"
+        file.write_text(source_of(*(Kernel(job.file, name, suffix, source.struct) for name in job.kernels)))
     command = ["nvcc", *options_for(job.constants, job.deterministic), "-arch", job.architecture, "-cubin"]
-    command += ["-Xptxas", "-v", "-Werror", "all-warnings", "-o", str(cubin), str(job.file)]
+    command += ["-Xptxas", "-v", "-Werror", "all-warnings", "-o", str(cubin), str(file)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         where = f"{job.file.name} {job.variant} for {job.architecture}"
         raise RuntimeError(f"nvcc could not compile {where}:\n{(done.stdout + done.stderr)[:_MAX_CHARACTERS]}")
-    uses = [(name, *map(int, numbers)) for name, *numbers in _USE.findall(done.stderr)]
-    return [KernelUse(name, registers, stack, stores + loads) for name, stack, stores, loads, registers in uses]
+    uses = [(name, *(int(number or 0) for number in numbers)) for name, *numbers in _USE.findall(done.stderr)]
+    return [
+        KernelUse(name, registers, stack, stores + loads, shared)
+        for name, stack, stores, loads, registers, shared in uses
+    ]
 
 
 def main(arguments: list[str] | None = None) -> int:

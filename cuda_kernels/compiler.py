@@ -10,7 +10,7 @@ from . import kernel_cache
 from .nvidia_compilers import CudaError, compilers_for
 from .sources import digest
 
-__all__ = ["Constants", "CudaError", "Kernel", "cache_key", "compile_kernel", "options_for"]
+__all__ = ["Constants", "CudaError", "Kernel", "cache_key", "compile_kernel", "options_for", "source_of"]
 
 _FOLDER = Path(__file__).parent
 # No contraction, as on the CPU: two inlined copies of one formula must round alike. Suppressed are the warnings that an
@@ -45,10 +45,19 @@ class Kernel:
         return self.name + self.suffix
 
     @property
-    def source(self) -> str:
+    def declaration(self) -> str:
         t = _TYPES[self.suffix]
-        wanted = f"GLR_ENTRY({self.entry}, {self.params}{t}, {self.name}{t})"
-        return f'#define GLR_ONE_ENTRY\n#include "{self.file.name}"\n{wanted}\n'
+        return f"GLR_ENTRY({self.entry}, {self.params}{t}, {self.name}{t})"
+
+    @property
+    def source(self) -> str:
+        return source_of(self)
+
+
+def source_of(*kernels: Kernel) -> str:
+    """What is compiled for some of the kernels of one file."""
+    wanted = "".join(f"{kernel.declaration}\n" for kernel in kernels)
+    return f'#define GLR_ONE_ENTRY\n#include "{kernels[0].file.name}"\n{wanted}'
 
 
 def options_for(constants: Constants, deterministic: bool) -> list[str]:

@@ -17,9 +17,6 @@ from .order_free_sums import launch_order_free
 __all__ = ["CudaError", "Gpu", "check", "cuda_driver", "describe", "run_on_cuda", "unavailable_reason"]
 
 _THREADS_PER_BLOCK = 128
-# Enough to fill a GPU a few times over; threads stride over the rest. Kernels that learn on the GPU how much there is
-# to do are launched for the most it can be, and must not pay for millions of idle threads.
-_MAX_BLOCKS_PER_PROCESSOR = 64
 _ADDRESSES = [ctypes.c_void_p * length for length in range(3)]  # a kernel takes one struct, or two
 
 
@@ -73,7 +70,7 @@ class Gpu:
         self.device = check("cuDeviceGet", *driver.cuDeviceGet(index))
         self._context = check("cuDevicePrimaryCtxRetain", *driver.cuDevicePrimaryCtxRetain(self.device))
         self.capability = 10 * self._attribute("COMPUTE_CAPABILITY_MAJOR") + self._attribute("COMPUTE_CAPABILITY_MINOR")
-        self._max_blocks = _MAX_BLOCKS_PER_PROCESSOR * self._attribute("MULTIPROCESSOR_COUNT")
+        self._processors = self._attribute("MULTIPROCESSOR_COUNT")
         self._functions: dict[Kernel, object] = {}  # CUfunctions
         self._loading = threading.Lock()
 
@@ -94,20 +91,28 @@ class Gpu:
         """PyTorch's current stream on this GPU; while a graph is captured, the one that captures."""
         return torch._C._cuda_getCurrentRawStream(self._index)  # torch.cuda.current_stream() takes microseconds
 
-    def launch(self, kernel: Kernel, count: int, parameters: bytes, sums: ctypes.Structure | None = None) -> None:
+    def launch(
+        self,
+        kernel: Kernel,
+        count: int,
+        parameters: bytes,
+        sums: ctypes.Structure | None = None,
+        blocks_per_processor: int = 64,
+    ) -> None:
         """Starts a kernel on the current stream and returns at once.
 
         Args:
             count: elements of its outermost loop.
             parameters: its parameter struct.
             sums: an `OrderFreeSums`, for the deterministic variant.
+            blocks_per_processor: at most.
         """
         function = self._functions.get(kernel) or self._load(kernel)
         # Of the bytes themselves, which outlive the call.
         structs: list = [ctypes.cast(parameters, ctypes.c_void_p)]  # type: ignore[arg-type]  # ctypes takes bytes too
         structs += [] if sums is None else [ctypes.addressof(sums)]
         addresses = _ADDRESSES[len(structs)](*structs)
-        blocks = min(-(-count // _THREADS_PER_BLOCK), self._max_blocks)
+        blocks = min(-(-count // _THREADS_PER_BLOCK), blocks_per_processor * self._processors)
         grid, block, shared_bytes, driver = (blocks, 1, 1), (_THREADS_PER_BLOCK, 1, 1), 0, self.driver
         (result,) = driver.cuCtxPushCurrent(self._context)  # what `with self` does, but faster
         if result:  # then there is nothing to pop but what others made current
@@ -170,13 +175,14 @@ def run_on_cuda(
     device: torch.device,
     adds_to: list[torch.Tensor],
     most_additions: int = 64,
+    blocks_per_processor: int = 64,
 ) -> None:
     """Starts a kernel on a GPU; see `launcher.KernelFile.launch`."""
     launch = gpu(device.index).launch
     if adds_to and torch.are_deterministic_algorithms_enabled():
         launch_order_free(launch, kernel, count, parameters, adds_to, most_additions)
     else:
-        launch(kernel, count, parameters)
+        launch(kernel, count, parameters, None, blocks_per_processor)
 
 
 def unavailable_reason() -> str | None:

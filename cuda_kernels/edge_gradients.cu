@@ -10,6 +10,7 @@
 #include "common/depth_rows.cuh"
 #include "common/image_planes.cuh"
 #include "common/neighbours.cuh"
+#include "common/pixel_walk.cuh"
 
 template <class T>
 struct EdgeGradientsParams {

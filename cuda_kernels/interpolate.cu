@@ -1,6 +1,7 @@
 // Vertex attributes interpolated over the image with the barycentrics in rast, and their screen-space derivatives.
 //   out = u A_0 + v A_1 + (1 - u - v) A_2,   dA/dX = du/dX (A_0 - A_2) + dv/dX (A_1 - A_2),   dA/dY likewise
 // Source: barycentric interpolation; the chain rule.
+#include "common/attribute_pixels.cuh"
 #include "common/barycentric_rows.cuh"
 #include "common/pixel_runs.cuh"
 #include "common/rast_ids.cuh"
@@ -29,6 +30,64 @@ struct InterpolateParams {
   int64_t N, H, W, V, A, num_triangles, num_diff_attrs;
   int64_t attr_stride;  // elements from one image's attributes to the next; 0: shared
 };
+
+#ifdef GLR_WARP_SIZE
+
+template <class T>
+GLR_KERNEL interpolate_fwd(const InterpolateParams<T>& p) {
+  using V = Attributes<T>;
+  const int64_t A = kAttributes > 0 ? kAttributes : p.A;
+  GLR_FOR_EACH_PIXEL_OF(p, pixel) {
+    const Vec4<T> r = load4(p.rast + pixel.index * 4);
+    const CornerOffsets offsets = corner_offsets(p, pixel.image, decode_triangle(r.w));
+    const T w = T(1) - r.x - r.y;
+    GLR_SIMD_CHANNELS(kAttributes)
+    for (int64_t a = 0; a < A; a += channels_in<V>) {
+      V value{};
+      if (offsets.exist) {
+        const CornerValues<V> c = corner_values<V>(p.attr, offsets, a);
+        value = r.x * c.a0 + r.y * c.a1 + w * c.a2;
+      }
+      store(p.out + pixel.index * A + a, value);
+    }
+    if (offsets.exist)
+      interpolate_da_pixel(p, pixel.index, offsets);
+    else
+      fill_zero(p.out_da + pixel.index * p.num_diff_attrs * 2, p.num_diff_attrs * 2);
+  }
+}
+
+template <class T>
+GLR_KERNEL interpolate_jvp(const InterpolateParams<T>& p) {
+  const int64_t A = kAttributes > 0 ? kAttributes : p.A;
+  GLR_FOR_EACH_PIXEL_OF(p, pixel) {
+    const CornerOffsets offsets = corner_offsets(p, pixel.image, decode_triangle(load4(p.rast + pixel.index * 4).w));
+    if (offsets.exist) {
+      interpolate_pixel_jvp(p, pixel.index, offsets);
+      interpolate_da_pixel_jvp(p, pixel.index, offsets);
+    } else {
+      fill_zero(p.tangent_out + pixel.index * A, A);
+      fill_zero(p.tangent_out_da + pixel.index * p.num_diff_attrs * 2, p.num_diff_attrs * 2);
+    }
+  }
+}
+
+template <class T>
+GLR_KERNEL interpolate_bwd(const InterpolateParams<T>& p) {
+  const RastTriangle<T> triangle_at{p.rast};
+  GLR_FOR_EACH_BLOCK_OF(p, pixel) {
+    const int32_t triangle = pixel.exists() ? triangle_at(pixel.index) : -1;
+    const CornerOffsets offsets = corner_offsets(p, pixel.image, triangle);
+    if (pixel.exists()) interpolate_rast_bwd(p, pixel.index, offsets);
+    if (!p.grad_attr) continue;
+    const BlockRun run = block_run(pixel, offsets.exist ? triangle : -1, triangle_at);
+    for (int64_t a = 0; p.grad_out && a < p.A; a += kAdded) add_to_attributes(p, pixel.index, offsets, run, a);
+    for (int64_t d = 0; p.grad_out_da && d < p.num_diff_attrs; ++d)
+      add_to_attribute_da(p, pixel.index, offsets, run, d);
+  }
+}
+
+#else
 
 template <class T>
 struct RastTriangle {
@@ -119,8 +178,6 @@ GLR_KERNEL interpolate_fwd(const InterpolateParams<T>& p) {
     interpolate_da_run(p, run, c);
   }
 }
-GLR_EXPORT(interpolate_fwd, InterpolateParams)
-
 // d out along the tangents of rast and attr.
 template <int K, class T>
 GLR_FUNC void interpolate_run_jvp(const InterpolateParams<T>& p, const PixelRun& run, const CornerAttributes<T>& c,
@@ -194,8 +251,6 @@ GLR_KERNEL interpolate_jvp(const InterpolateParams<T>& p) {
     interpolate_da_run_jvp(p, run, c, tangent);
   }
 }
-GLR_EXPORT(interpolate_jvp, InterpolateParams)
-
 // d out / d (u, v): the differences of the corners' attributes.
 template <class T>
 GLR_FUNC void interpolate_rast_bwd(const InterpolateParams<T>& p, int64_t i, const CornerAttributes<T>& c) {
@@ -221,57 +276,6 @@ GLR_FUNC void interpolate_rast_db_bwd(const InterpolateParams<T>& p, int64_t i, 
   }
   store4(p.grad_rast_db + i * 4, g);
 }
-
-#ifdef GLR_WARP_SIZE
-
-// d out / d attr: each corner receives its barycentric weight, summed over the run.
-template <class T>
-GLR_FUNC void interpolate_attr_bwd(const InterpolateParams<T>& p, const PixelRun& run, const int64_t offset[3]) {
-  const int64_t D = p.num_diff_attrs;
-  const LaneRun lanes = lanes_of(run);
-  for (int64_t a = 0; p.grad_out && a < p.A; ++a) {
-    RunSum<T> g0 = 0, g1 = 0, g2 = 0;
-    for (int64_t i = run.begin; i < run.end; ++i) {
-      const Vec4<T> r = load4(p.rast + i * 4);
-      const T g = p.grad_out[i * p.A + a];
-      g0 += g * r.x, g1 += g * r.y, g2 += g * (T(1) - r.x - r.y);
-    }
-    add_over_lanes(lanes, &p.grad_attr[offset[0] + a], g0);
-    add_over_lanes(lanes, &p.grad_attr[offset[1] + a], g1);
-    add_over_lanes(lanes, &p.grad_attr[offset[2] + a], g2);
-  }
-  for (int64_t d = 0; p.grad_out_da && d < D; ++d) {
-    const int64_t a = p.diff_attrs ? p.diff_attrs[d] : d;
-    RunSum<T> g0 = 0, g1 = 0;
-    for (int64_t i = run.begin; i < run.end; ++i) {
-      const T* g = p.grad_out_da + (i * D + d) * 2;
-      const Vec4<T> db = load4(p.rast_db + i * 4);
-      g0 += g[0] * db.x + g[1] * db.y;
-      g1 += g[0] * db.z + g[1] * db.w;
-    }
-    add_over_lanes(lanes, &p.grad_attr[offset[0] + a], g0);
-    add_over_lanes(lanes, &p.grad_attr[offset[1] + a], g1);
-    add_over_lanes(lanes, &p.grad_attr[offset[2] + a], -g0 - g1);
-  }
-}
-
-template <class T>
-GLR_KERNEL interpolate_bwd(const InterpolateParams<T>& p) {
-  GLR_FOR_EACH_RUN(run, p.N * p.H, p.W, RastTriangle<T>{p.rast}) {
-    CornerAttributes<T> c = {};
-    int64_t offset[3];
-    if (!corners_of(p, run, &c, offset)) {
-      if (p.grad_rast) fill_zero(p.grad_rast, run.begin * 4, run.end * 4);
-      if (p.grad_rast_db) fill_zero(p.grad_rast_db, run.begin * 4, run.end * 4);
-      continue;
-    }
-    for (int64_t i = run.begin; p.grad_rast && i < run.end; ++i) interpolate_rast_bwd(p, i, c);
-    for (int64_t i = run.begin; p.grad_rast_db && i < run.end; ++i) interpolate_rast_db_bwd(p, i, c);
-    if (p.grad_attr) interpolate_attr_bwd(p, run, offset);
-  }
-}
-
-#else
 
 // d out / d attr of kNumberLanes attributes from a on, `count` of which there are.
 template <class T>
@@ -376,4 +380,7 @@ GLR_KERNEL interpolate_bwd(const InterpolateParams<T>& p) {
 }
 
 #endif
+
+GLR_EXPORT(interpolate_fwd, InterpolateParams)
+GLR_EXPORT(interpolate_jvp, InterpolateParams)
 GLR_EXPORT(interpolate_bwd, InterpolateParams)

@@ -18,6 +18,7 @@ from .sources import Field, Source, read_source
 
 __all__ = [
     "KernelFile",
+    "channels_constant",
     "kernel_files",
     "new_output",
     "new_output_like",
@@ -35,6 +36,7 @@ _SUFFIX: dict[torch.dtype | None, str] = {torch.float32: "_f32", torch.float64: 
 _DTYPES = {"int32_t": torch.int32, "uint32_t": torch.int32, "int64_t": torch.int64, "uint64_t": torch.int64}
 _DTYPES |= {"uint8_t": torch.uint8, "float": torch.float32, "double": torch.float64}
 _CPU = torch.device("cpu")
+_ENOUGH_BLOCKS = 64  # to fill a multiprocessor of a GPU a few times over
 _files: "dict[str, KernelFile]" = {}
 
 
@@ -101,6 +103,13 @@ def reciprocal(divisor: int) -> int:
     return quotient - 2**64 if quotient >= 2**63 else quotient
 
 
+def channels_constant(count: int, dtype: torch.dtype) -> int | str:
+    """What a GPU's compiler is told of a number of channels (common/channels.cuh)."""
+    if 0 < count <= 4 and dtype == torch.float32:
+        return count
+    return "kAnyNumber" if count % 4 else "kFours"
+
+
 def runs_on_gpu(device: torch.device) -> bool:
     """Whether kernels over tensors on `device` run on a GPU."""
     return device != _CPU
@@ -153,43 +162,57 @@ class KernelFile:
     def _struct_length(self) -> int:
         return self._struct.size // 8
 
-    def launch(
+    def launch(self, name: str, count: int, **arguments) -> None:
+        """Runs one kernel; see `launch_in_turn`.
+
+        Args:
+            name: of the kernel.
+            count: elements of its outermost loop.
+            arguments: the others of `launch_in_turn`.
+        """
+        self.launch_in_turn([(name, count, _ENOUGH_BLOCKS)], **arguments)
+
+    def launch_in_turn(
         self,
-        name: str,
-        count: int,
+        launches: Sequence[tuple[str, int, int]],
         *,
         threads: int | None = None,
         constants: Constants = (),
         most_additions: int = 64,
         **fields: torch.Tensor | Sequence[torch.Tensor | None] | Sequence[int] | int | float | None,
     ) -> None:
-        """Runs kernel `name` where its tensors live; on a GPU, starts it on PyTorch's current stream.
+        """Runs kernels where their tensors live; on a GPU, starts them on PyTorch's current stream.
 
         Args:
-            count: elements of its outermost loop.
+            launches: for each kernel its name, the elements of its outermost loop, and of how many blocks on each of a
+                GPU's multiprocessors its threads are at most: they stride over the rest.
             threads: from `threads_for`, where the caller has already asked; on a CPU.
             constants: macros, as (name, value), for the GPU's compiler.
             most_additions: that one element of the outermost loop makes to one place of a tensor that is added to.
-            fields: of the parameter struct: tensors (None, or left out: a null pointer), numbers, lists for arrays.
-                Tensors that are only read may have any strides.
+            fields: of the parameter struct, the same for all: tensors (None, or left out: a null pointer), numbers,
+                lists for arrays. Tensors that are only read may have any strides.
 
         Raises:
             TypeError, ValueError: the fields do not fit the struct, or the tensors not one another.
             CudaError: the kernels cannot run on this GPU, or starting one failed.
         """
-        if count == 0:
+        if not any(count for _, count, _ in launches):
             return
         names = tuple(fields)
         plan = self._plans.get(names) or self._plan(names)
         parameters, tensors, dtype = self._pack(plan, tuple(fields.values()))
         device = tensors[0].device
-        kernel = self._kernels.get((name, dtype, constants)) or self._kernel(name, dtype, constants)
+        on_gpu = runs_on_gpu(device)
         adds_to = [t for field in plan.adds_to for t in _listed(fields[field]) if t is not None] if plan.adds_to else []
-        if runs_on_gpu(device):
-            run_on_cuda(kernel, parameters, count, device, adds_to, most_additions)
-        else:
-            threads = host_threads(count, adds=bool(adds_to)) if threads is None else threads
-            run_on_host(kernel.entry, parameters, threads)
+        for name, count, blocks_per_processor in launches:
+            if count == 0:
+                continue
+            kernel = self._kernels.get((name, dtype, constants)) or self._kernel(name, dtype, constants)
+            if on_gpu:
+                run_on_cuda(kernel, parameters, count, device, adds_to, most_additions, blocks_per_processor)
+            else:
+                given = host_threads(count, adds=bool(adds_to)) if threads is None else threads
+                run_on_host(kernel.entry, parameters, given)
 
     def _kernel(self, name: str, dtype: torch.dtype | None, constants: Constants) -> Kernel:
         suffix = _SUFFIX[dtype] if self.source.typed else "_entry"

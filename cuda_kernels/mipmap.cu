@@ -2,6 +2,7 @@
 // axis, with r = (size of the finer level) / size,
 //   out_i = sum_j |[i r, (i + 1) r] n [j, j + 1]| / r * in_j
 // Where the sides are halved that is the mean of 2 x 2 texels. Source: box filtering.
+#include "common/pixel_walk.cuh"
 #include "common/portability.cuh"
 
 template <class T>

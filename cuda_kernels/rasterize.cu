@@ -1,6 +1,6 @@
 // Software visibility: which triangle each pixel sees.
 // On a GPU
-//   rasterize_vertices   rounds every vertex to the grid
+//   rasterize_vertices   rounds every vertex to the grid, and clears what the others write to
 //   rasterize_triangles  walks the small triangles, and leaves the others, and those it cannot decide about (to be
 //                        clipped, at the near or far plane, edge-on to rounding), to
 //   rasterize_left       which sets them up and appends them, piece by piece, to a list
@@ -8,7 +8,6 @@
 // A covered pixel takes the minimum of 64-bit keys (depth, triangle id), so the result does not depend on the order.
 // On the host one entry, rasterize_cells, which draws cell after cell of the images in a processor's cache: see
 // common/image_cells.cuh. What is seen is equal to the last bit.
-#include "common/corners.cuh"
 #include "common/screen_polygon.cuh"
 #include "common/tile_records.cuh"
 
@@ -19,12 +18,12 @@ struct RasterizeParams {
   const int64_t* item_start;      // [N + 1] range mode: work items before each image; null: T per image
   const int64_t* first_triangle;  // [N] range mode: first triangle of each image
   const uint64_t* previous;       // [N, H, W] only keys above these count (depth peeling); null: all count
-  uint64_t* keys;                 // [N, H, W], on a GPU all ones where nothing was drawn yet
+  uint64_t* keys;                 // [N, H, W], all ones where nothing is seen
   int32_t* ids;                   // [N, H, W] in their place, on the host
   int64_t* snapped;               // [N or 1, V, 2] of type SnappedVertex
   int64_t* left;                  // [most_left] items for rasterize_left
   int64_t* records;               // [most_records, 20] of type TileRecord
-  uint64_t* counters;             // [2] zeroed: of items in `left`; of records (upper 24 bits) and their tiles
+  uint64_t* counters;             // [2] of items in `left`; of records (upper 24 bits) and their tiles
   int64_t* failed;                // [1] on the host: set where there is not enough memory
   int64_t N, H, W, V, num_triangles, num_items;
   int64_t most_left, most_records;
@@ -40,6 +39,10 @@ template <class T>
 GLR_FUNC ScreenGrid grid_of(const RasterizeParams<T>& p) {
   return {p.W, p.H, p.guard_x, p.guard_y, p.pixel_x, p.pixel_y};
 }
+
+struct GLR_VECTOR KeyPair {
+  uint64_t first, second;
+};
 
 struct ItemTarget {
   int64_t image;
@@ -77,13 +80,37 @@ GLR_FUNC void offer(const RasterizeParams<T>& p, int64_t pixel, int32_t depth, i
   if (!p.previous || key > p.previous[pixel]) atomic_min_u64(p.keys + pixel, key);
 }
 
+// The loop is over pairs of pixels, or over vertices where these are more.
 template <class T>
 GLR_KERNEL rasterize_vertices(const RasterizeParams<T>& p) {
   const ScreenGrid g = grid_of(p);
+  const int64_t vertices = p.pos_stride ? p.N * p.V : p.V, pixels = p.N * p.H * p.W;
   SnappedVertex* snapped = reinterpret_cast<SnappedVertex*>(p.snapped);
-  GLR_FOR_EACH(i, p.pos_stride ? p.N * p.V : p.V) snapped[i] = snap_vertex(g, p.pos + i * 4);
+  GLR_FOR_EACH(i, max(vertices, (pixels + 1) / 2)) {
+    if (i == 0) p.counters[0] = p.counters[1] = 0;
+    if (2 * i + 1 < pixels)
+      reinterpret_cast<KeyPair*>(p.keys)[i] = {~uint64_t(0), ~uint64_t(0)};
+    else if (2 * i < pixels)
+      p.keys[2 * i] = ~uint64_t(0);
+    if (i < vertices) snapped[i] = snap_vertex(g, p.pos + i * 4);
+  }
 }
 GLR_EXPORT(rasterize_vertices, RasterizeParams)
+
+// Whether a triangle with all corners in front of the eye, of so much area on the grid, has determinants of both the
+// sign of that area and a size that is certain (facing.cuh), so that they need not be computed. S = sum over the sides
+// of |dx| + |dy|, in grid steps, tells of both what rounding to the grid has made, 1.02 S + 3, and what is no certain
+// size: 2^-22 of (the largest coordinate) (S + 7), in units of the view, which are 128 W or 128 H steps.
+GLR_FUNC bool has_certain_sign(int32_t area, int32_t sides, float pixels) {
+  return fabsf(float(area)) > (1.25f + 0x1p-13f * pixels) * float(sides + 8);
+}
+
+// The longer side of the image, times the largest coordinate of small triangles that are seen.
+template <class T>
+GLR_FUNC float far_pixels(const RasterizeParams<T>& p) {
+  const float longer = float(int32_t(max(p.W, p.H))), shorter = float(int32_t(min(p.W, p.H)));
+  return longer + longer * float(2 * kSmallExtent / kSubpixels) / shorter;
+}
 
 enum class Found { kUnseen, kSmall, kLeft };
 
@@ -111,16 +138,27 @@ GLR_FUNC Found find_small(const RasterizeParams<T>& p, const ItemTarget& target,
   if ((out->x1 - out->x0) * (out->y1 - out->y0) > kSmallBox) return Found::kLeft;
   const int32_t area = grid_area(a.x, a.y, b.x, b.y, c.x, c.y);
   if (area == 0) return Found::kUnseen;
+  if (sizeof(T) == 4) {  // of float64, determinants may be too small for any certainty
+    const int32_t sides =
+        abs(b.x - a.x) + abs(c.x - b.x) + abs(a.x - c.x) + abs(b.y - a.y) + abs(c.y - b.y) + abs(a.y - c.y);
+    if (!has_certain_sign(area, sides, far_pixels(p))) return Found::kLeft;
+    if (p.cull != 0 && (area > 0) == (p.cull > 0)) return Found::kUnseen;
+  }
   const SnappedVertex second = area < 0 ? c : b, third = area < 0 ? b : c;
   out->edges = piece_edges(a.x, a.y, second.x, second.y, third.x, third.y, out->x0, out->y0);
-  const Corners corners = load_corners(p.pos + target.image * p.pos_stride, v);
-  const double *x = corners.x, *y = corners.y, *z = corners.z, *w = corners.w;
-  if (z[0] > w[0] && z[1] > w[1] && z[2] > w[2]) return Found::kUnseen;
-  if (z[0] < -w[0] && z[1] < -w[1] && z[2] < -w[2]) return Found::kUnseen;
+  const T* pos = p.pos + target.image * p.pos_stride;
+  const Vec4<T> p0 = load4(pos + int64_t(v.v0) * 4), p1 = load4(pos + int64_t(v.v1) * 4);
+  const Vec4<T> p2 = load4(pos + int64_t(v.v2) * 4);
+  if (p0.z > p0.w && p1.z > p1.w && p2.z > p2.w) return Found::kUnseen;
+  if (p0.z < -p0.w && p1.z < -p1.w && p2.z < -p2.w) return Found::kUnseen;
+  const double x[3] = {p0.x, p1.x, p2.x}, y[3] = {p0.y, p1.y, p2.y}, z[3] = {p0.z, p1.z, p2.z};
+  const double w[3] = {p0.w, p1.w, p2.w};
   const DepthLimits limits = {min(a.depth, min(b.depth, c.depth)), max(a.depth, max(b.depth, c.depth))};
-  const Determinant det = determinant<T>(x, y, w);
-  if (!det.is_certain()) return Found::kLeft;
-  if (det.value * double(p.cull) > 0) return Found::kUnseen;
+  if (sizeof(T) == 8) {
+    const Determinant det = determinant<T>(x, y, w);
+    if (!det.is_certain()) return Found::kLeft;
+    if (det.value * double(p.cull) > 0) return Found::kUnseen;
+  }
   const DepthPlane plane = depth_plane(x, y, z, w, grid_of(p));
   const double first = first_depth(plane, out->x0, out->y0);
   if (!fits_fixed(plane, limits, first, out->x1 - out->x0, out->y1 - out->y0)) return Found::kLeft;
@@ -178,7 +216,8 @@ GLR_FUNC void walk_record(const RasterizeParams<T>& p, const TileRecord& r, int6
     } else {
       const ExactDepth& d = r.depth.exact;
       for (int64_t y = y0; y < y1; ++y) {
-        const double depth = d.limits.clamp(d.plane.at + d.plane.y * double(r.y0 + y) + d.plane.x * double(r.x0 + x));
+        const double depth =
+            d.limits.clamp(d.plane.at + d.plane.y * double(int32_t(r.y0 + y)) + d.plane.x * double(int32_t(r.x0 + x)));
         if ((v0 | v1 | v2) >= 0 && depth >= -1 && depth <= 1) offer(p, pixel, depth_bits(depth), r.triangle);
         v0 += r.step_y[0], v1 += r.step_y[1], v2 += r.step_y[2], pixel += p.W;
       }
@@ -247,7 +286,8 @@ GLR_KERNEL rasterize_tiles(const RasterizeParams<T>& p) {
       }
     }
     const TileRecord& r = records[low];
-    const int64_t across = tiles_across(r.width), tile = work - r.first_tile, row = tile / across;
+    const int64_t across = tiles_across(r.width), tile = work - r.first_tile;
+    const int64_t row = tile <= INT32_MAX ? int64_t(uint32_t(tile) / uint32_t(across)) : tile / across;
     const int64_t x0 = (tile - row * across) * kTileWidth, y0 = row * kTileHeight;
     if (r.is_beside(x0, y0)) continue;
     walk_record(p, r, x0 + lane * columns, y0, min(x0 + (lane + 1) * columns, int64_t(r.width)),

@@ -132,7 +132,7 @@ template <Filter F, Boundary B, class T>
 GLR_KERNEL texture_image_bwd(const TextureParams<T>& p) {
   constexpr int D = Coordinates<B, T>::D;
   const bool by_coordinates = p.grad_uv || p.grad_uv_da || p.grad_mip_level_bias;
-  GLR_FOR_EACH_SPAN(span, p) {
+  GLR_FOR_EACH_SPAN_TOGETHER(span, p) {
     SpanLevels<T> levels;
     SpanPoints<T> points;
     SpanGrads<B, T> grads;
@@ -141,10 +141,11 @@ GLR_KERNEL texture_image_bwd(const TextureParams<T>& p) {
     prefetch_next_span(p.grad_out, span, p.C);
     grads.clear(span.count);
     find_levels<F, B>(p, span, &levels);
-    for (int32_t k = 0; k < levels.max_count; ++k) {
+    for (int32_t k = 0; is_anisotropic<F>(p) ? is_any_lane(k < levels.max_count) : k < 1; ++k) {
       find_points<F, B>(p, span, levels, k, &points);
+      if (k >= levels.max_count) points.face[0] = -1;  // other lanes take more samples
       with_channels<B>(p, [&](auto with) { skip_zero_gradients<decltype(with)::K>(p, span, &points); });
-      if (!any_is_read(points, span.count)) continue;
+      if (!is_any_lane(any_is_read(points, span.count))) continue;
       if constexpr (F == NEAREST) {
         SpanFootprints<T> prints;
         find_nearest<B>(p, span, points, &prints);
@@ -152,7 +153,8 @@ GLR_KERNEL texture_image_bwd(const TextureParams<T>& p) {
       } else {
         for (int32_t j = 0; j < span.count; ++j) grads.s[j] = grads.t[j] = T(0);
         level_bwd<F, B, 0>(p, span, levels, points, by_coordinates, &grads);
-        if (F == MIPMAP && levels.between) level_bwd<F, B, 1>(p, span, levels, points, by_coordinates, &grads);
+        if (F == MIPMAP && is_any_lane(levels.between))
+          level_bwd<F, B, 1>(p, span, levels, points, by_coordinates, &grads);
         if (by_coordinates) find_points_bwd<F, B>(p, span, levels, k, points, &grads);
       }
     }

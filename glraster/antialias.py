@@ -11,6 +11,7 @@ from glraster.cuda_kernels.launcher import (
     new_output_like,
     new_sum_like,
     new_zeros,
+    reciprocal,
     rounded,
     runs_on_gpu,
     threads_for,
@@ -229,6 +230,7 @@ def _copied(tensor):
 def _launch(kernel, color, rast, pos, tri, neighbours, boost, **tensors):
     given = fields_of_image(color, rast, pos, tri, neighbours) | {"pos_gradient_boost": boost}
     count = rast.numel() // 4
+    given |= {"width_reciprocal": reciprocal(rast.shape[2]), "height_reciprocal": reciprocal(rast.shape[1])}
     if runs_on_gpu(color.device):
         given["pairs"] = new_output(rast, 2 * count, dtype=torch.int64)
         given["num_pairs"] = new_zeros(rast, 1, dtype=torch.int64)

@@ -6,7 +6,14 @@ from typing import SupportsIndex
 
 import torch
 
-from glraster.cuda_kernels.launcher import KernelFile, new_output, new_output_like, new_sum_like, rounded
+from glraster.cuda_kernels.launcher import (
+    KernelFile,
+    channels_constant,
+    new_output,
+    new_output_like,
+    new_sum_like,
+    rounded,
+)
 from glraster.cuda_kernels.upload import to_device
 
 from .checks import FLOATS, Same, check_same, check_tensor
@@ -14,7 +21,11 @@ from .operators import Operator, new_gradients, save
 
 __all__ = ["interpolate"]
 
-KERNELS = KernelFile("interpolate", adds_to=("grad_attr",))
+KERNELS = KernelFile(
+    "interpolate",
+    adds_to=("grad_attr",),
+    constants={"INTERPOLATE_ATTRIBUTES": (3, 4, "kAnyNumber", "kFours")},
+)
 
 
 def interpolate(
@@ -152,6 +163,7 @@ def _launch(kernel, attr, rast, tri, rast_db, diff_attrs, **tensors):
     KERNELS.launch(
         kernel,
         N * H * W,
+        constants=(("INTERPOLATE_ATTRIBUTES", channels_constant(A, attr.dtype)),),
         **{"attr": attr, "rast": rast, "tri": tri, "rast_db": rast_db},
         **{"N": N, "H": H, "W": W, "V": V, "A": A},
         diff_attrs=None if in_order else to_device(diff_attrs, rast.device),

@@ -17,6 +17,8 @@ KERNELS = KernelFile("rasterize")
 _MOST_LEFT, _MOST_RECORDS = 1 << 20, 1 << 17
 _RECORD_NUMBERS = 20  # int64 of a record
 _THREADS_PER_TILE, _TILE_PIXELS = 32, 256
+# Per multiprocessor; few, which find room at once, for launches that often have nothing to do.
+_MANY_BLOCKS, _FEW_BLOCKS = 64, 8
 _GUARD_PIXELS = 1 << 20  # coordinates up to here stay unclipped; beyond, x and y are clipped
 # In images longer than 2^22 pixels the other axis is clipped nearer, so that edge functions stay below 2^63.
 _GUARD_AREA = 1 << 42
@@ -64,17 +66,20 @@ def find_visible(
         if failed.item():
             raise MemoryError(f"rasterize(): not enough memory for lists of {num_items} triangles")
         return Visibility(found)
-    found.fill_(-1)
     most_left, most_records = min(num_items, _MOST_LEFT), min(5 * num_items, _MOST_RECORDS)
     vertices = (N if scene.ranges is None else 1) * scene.pos.shape[-2]
-    fields |= {"snapped": found.new_empty(2 * vertices), "left": found.new_empty(most_left), "most_left": most_left}
-    fields |= {"records": found.new_empty(most_records * _RECORD_NUMBERS), "most_records": most_records}
-    fields["counters"] = found.new_zeros(2)
-    KERNELS.launch("rasterize_vertices", vertices, **fields)
-    KERNELS.launch("rasterize_triangles", num_items, **fields)
-    KERNELS.launch("rasterize_left", most_left, **fields)
-    tiles = (found.numel() // _TILE_PIXELS + most_records) * _THREADS_PER_TILE  # how many, only the GPU knows
-    KERNELS.launch("rasterize_tiles", tiles, **fields)
+    sizes = {"snapped": 2 * vertices, "records": most_records * _RECORD_NUMBERS, "left": most_left, "counters": 2}
+    workspace = found.new_empty(sum(sizes.values())).split(list(sizes.values()))
+    fields |= dict(zip(sizes, workspace, strict=True)) | {"most_left": most_left, "most_records": most_records}
+    # How much is left, and how many tiles there are, only the GPU knows: its threads find out.
+    tiles = (found.numel() // _TILE_PIXELS + most_records) * _THREADS_PER_TILE
+    launches = [
+        ("rasterize_vertices", max(vertices, -(-found.numel() // 2)), _MANY_BLOCKS),
+        ("rasterize_triangles", num_items, _MANY_BLOCKS),
+        ("rasterize_left", most_left, _FEW_BLOCKS),
+        ("rasterize_tiles", tiles, _FEW_BLOCKS),
+    ]
+    KERNELS.launch_in_turn(launches, **fields)
     return Visibility(found)
 
 

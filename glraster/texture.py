@@ -8,6 +8,7 @@ import torch
 
 from glraster.cuda_kernels.launcher import (
     KernelFile,
+    channels_constant,
     new_output,
     new_zeros,
     new_zeros_list,
@@ -31,7 +32,6 @@ from .operators import Operator, new_gradients, save
 
 __all__ = [
     "BOUNDARY_MODES",
-    "channels_constant",
     "gradient_copies",
     "index_constant",
     "receives_many",
@@ -339,13 +339,6 @@ def sum_of_copies(grad: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor
         return None
     total = grad[0] if len(grad) == 1 else torch.sum(grad, 0, out=new_output(grad, *grad.shape[1:]))
     return rounded(total, dtype)
-
-
-def channels_constant(C: int, dtype: torch.dtype) -> int | str:
-    """What a GPU's compiler is told of the number of channels."""
-    if C <= 4 and dtype == torch.float32:
-        return C
-    return "kAnyNumber" if C % 4 else "kFours"
 
 
 def index_constant(tex: torch.Tensor) -> str:

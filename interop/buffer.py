@@ -23,14 +23,14 @@ class Buffer:
         self.glo = name.value
         self.orphan(nbytes)
 
-    def orphan(self, nbytes: int) -> None:
+    def orphan(self, nbytes: int, usage: int = GL.GL_STREAM_DRAW) -> None:
         """Takes new memory; what was written is lost."""
-        self._allocate(nbytes, None)
+        self._allocate(nbytes, None, usage)
 
     def fill(self, tensor: torch.Tensor) -> None:
         """Takes new memory and copies a contiguous CPU tensor there."""
-        self._allocate(tensor.nbytes, ctypes.c_void_p(tensor.data_ptr()))
+        self._allocate(tensor.nbytes, ctypes.c_void_p(tensor.data_ptr()), GL.GL_STREAM_DRAW)
 
-    def _allocate(self, nbytes: int, content: ctypes.c_void_p | None) -> None:
-        GL.glNamedBufferData(self.glo, nbytes, content, GL.GL_STREAM_DRAW)
+    def _allocate(self, nbytes: int, content: ctypes.c_void_p | None, usage: int) -> None:
+        GL.glNamedBufferData(self.glo, nbytes, content, usage)
         self.size = nbytes

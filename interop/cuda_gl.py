@@ -1,13 +1,14 @@
 """Between tensors on a GPU and OpenGL's buffers and textures, without leaving the GPU.
 
-CUDA calls this graphics interoperability: buffers and textures are registered with CUDA once and mapped for each copy.
-Mapping orders the copy behind the OpenGL commands before it, unmapping orders it before those after it; all copies run
-on PyTorch's current stream, and the CPU waits for nothing.
+CUDA calls this graphics interoperability: buffers are registered with CUDA once and mapped for each copy. Texels go
+through a buffer, to and from which OpenGL copies all layers at once. Mapping orders the copy behind the OpenGL commands
+before it, unmapping orders it before those after it; all copies run on PyTorch's current stream, and the CPU waits for
+nothing.
 PyCUDA's registered objects map on PyCUDA's own streams only: the driver's functions are called through cuda.bindings.
 """
 
 import ctypes
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import contextmanager
 
 import torch
@@ -38,8 +39,8 @@ class CudaTransfer(HostTransfer):
     def __init__(self, device_index: int):
         self._gpu = gpu(device_index)
         self._driver = self._gpu.driver
-        self._resources: dict[tuple[str, int], object] = {}  # ("buffer" or "texture", its name): CUgraphicsResource
-        self._staging = Buffer()  # for texels on their way to OpenGL
+        self._resources: dict[int, object] = {}  # of buffers, by OpenGL's name: CUgraphicsResource
+        self._staging = Buffer()  # for texels on their way
         with self._gpu:
             every = self._driver.CUGLDeviceList.CU_GL_DEVICE_LIST_ALL
             count, devices = check("cuGLGetDevices", *self._driver.cuGLGetDevices(_MAX_GPUS, every))
@@ -53,23 +54,23 @@ class CudaTransfer(HostTransfer):
             if not tensor.is_cuda:
                 super().upload([(buffer, tensor)])  # a few numbers per image
                 continue
-            if buffer.size < tensor.nbytes:
-                self._unregister(("buffer", buffer.glo))
-                buffer.orphan(tensor.nbytes)
-            mapped.append((self._buffer(buffer.glo), tensor))
+            mapped.append((self._resource(buffer, tensor.nbytes), tensor))
         with self._mapped([resource for resource, _ in mapped]):
             for resource, tensor in mapped:
                 self._copy(self._address(resource), tensor.data_ptr(), tensor.nbytes)
 
     def read(self, texture: int, kind: TexelKind, out: torch.Tensor) -> None:
-        resource = self._texture(texture)
+        n, h, w = out.shape
+        resource = self._resource(self._staging, out.nbytes)
+        GL.glBindBuffer(GL.GL_PIXEL_PACK_BUFFER, self._staging.glo)
+        GL.glGetTextureSubImage(texture, 0, 0, 0, 0, w, h, n, *kind[1:], out.nbytes, ctypes.c_void_p(0))
+        GL.glBindBuffer(GL.GL_PIXEL_PACK_BUFFER, 0)
         with self._mapped([resource]):
-            self._copy_layers(resource, out)
+            self._copy(out.data_ptr(), self._address(resource), out.nbytes)
 
     def write(self, texture: int, kind: TexelKind, tensor: torch.Tensor) -> None:
         n, h, w = tensor.shape
-        self._staging_of(tensor.nbytes)
-        resource = self._buffer(self._staging.glo)
+        resource = self._resource(self._staging, tensor.nbytes)
         with self._mapped([resource]):
             self._copy(self._address(resource), tensor.data_ptr(), tensor.nbytes)
         GL.glBindBuffer(GL.GL_PIXEL_UNPACK_BUFFER, self._staging.glo)
@@ -79,37 +80,25 @@ class CudaTransfer(HostTransfer):
     def finish(self) -> None:
         """Nothing waits: PyTorch's stream does what follows after the copies."""
 
-    def forget(self, textures: list[int]) -> None:
-        for texture in textures:
-            self._unregister(("texture", int(texture)))
-
     def release(self) -> None:
-        for key in list(self._resources):
-            self._unregister(key)
+        for name in list(self._resources):
+            self._unregister(name)
+        self._staging.orphan(16)
 
-    def _staging_of(self, nbytes: int) -> int:
-        if self._staging.size < nbytes:
-            self._unregister(("buffer", self._staging.glo))
-            self._staging.orphan(nbytes)
-        return self._staging.glo
-
-    def _buffer(self, name: int):
-        flags = self._driver.CUgraphicsRegisterFlags.CU_GRAPHICS_REGISTER_FLAGS_NONE
-        return self._registered(("buffer", name), self._driver.cuGraphicsGLRegisterBuffer, name, int(flags))
-
-    def _texture(self, name: int):
-        flags = self._driver.CUgraphicsRegisterFlags.CU_GRAPHICS_REGISTER_FLAGS_READ_ONLY
-        register, target = self._driver.cuGraphicsGLRegisterImage, int(GL.GL_TEXTURE_2D_ARRAY)
-        return self._registered(("texture", int(name)), register, int(name), target, int(flags))
-
-    def _registered(self, key: tuple[str, int], register: Callable, *arguments: int):
-        if key not in self._resources:
+    def _resource(self, buffer: Buffer, nbytes: int):
+        """The buffer as CUDA knows it, with room for so many bytes. It grows by half, for sizes that creep up."""
+        if buffer.size < nbytes:
+            self._unregister(buffer.glo)
+            buffer.orphan(max(nbytes, buffer.size * 3 // 2), GL.GL_DYNAMIC_COPY)
+        if buffer.glo not in self._resources:
+            flags, register = self._driver.CUgraphicsRegisterFlags, self._driver.cuGraphicsGLRegisterBuffer
+            none = int(flags.CU_GRAPHICS_REGISTER_FLAGS_NONE)
             with self._gpu:
-                self._resources[key] = check(register.__name__, *register(*arguments))
-        return self._resources[key]
+                self._resources[buffer.glo] = check("cuGraphicsGLRegisterBuffer", *register(buffer.glo, none))
+        return self._resources[buffer.glo]
 
-    def _unregister(self, key: tuple[str, int]) -> None:
-        resource = self._resources.pop(key, None)
+    def _unregister(self, name: int) -> None:
+        resource = self._resources.pop(name, None)
         if resource is not None:
             with self._gpu:
                 check("cuGraphicsUnregisterResource", *self._driver.cuGraphicsUnregisterResource(resource))
@@ -136,28 +125,6 @@ class CudaTransfer(HostTransfer):
 
     def _copy(self, to: int, source: int, nbytes: int) -> None:
         check("cuMemcpyDtoDAsync", *self._driver.cuMemcpyDtoDAsync(to, source, nbytes, self._gpu.stream))
-
-    def _copy_layers(self, resource, out: torch.Tensor) -> None:
-        """Copies from a mapped array texture. CUDA sees its layers as one array, or, if it says so, one by one."""
-        n, h, w = out.shape
-        call = self._driver.cuGraphicsSubResourceGetMappedArray
-        array = check("cuGraphicsSubResourceGetMappedArray", *call(resource, 0, 0))
-        depth = check("cuArray3DGetDescriptor", *self._driver.cuArray3DGetDescriptor(array)).Depth
-        if depth >= n:
-            self._copy_array(array, out, n)
-            return
-        for layer in range(n):
-            array = check("cuGraphicsSubResourceGetMappedArray", *call(resource, layer, 0))
-            self._copy_array(array, out[layer], 1)
-
-    def _copy_array(self, array, out: torch.Tensor, layers: int) -> None:
-        height, width = out.shape[-2:]
-        kinds, copy = self._driver.CUmemorytype, self._driver.CUDA_MEMCPY3D()
-        copy.srcMemoryType, copy.srcArray = kinds.CU_MEMORYTYPE_ARRAY, array
-        copy.dstMemoryType, copy.dstDevice = kinds.CU_MEMORYTYPE_DEVICE, out.data_ptr()
-        copy.dstPitch, copy.dstHeight = width * out.element_size(), height
-        copy.WidthInBytes, copy.Height, copy.Depth = width * out.element_size(), height, layers
-        check("cuMemcpy3DAsync", *self._driver.cuMemcpy3DAsync(copy, self._gpu.stream))
 
 
 def cuda_visibility_pass(egl_device: int | str | None, device: torch.device) -> VisibilityPass:

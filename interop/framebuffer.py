@@ -108,7 +108,5 @@ class LayeredFramebuffer:
 
     def release(self) -> None:
         """Gives its memory back."""
-        textures = [*self._images, self._depth]
-        self._transfer.forget(textures)
         GL.glDeleteFramebuffers(1, [self._object])
-        GL.glDeleteTextures(textures)
+        GL.glDeleteTextures([*self._images, self._depth])

@@ -35,11 +35,8 @@ class HostTransfer:
         """Waits until what was read is there."""
         GL.glFinish()
 
-    def forget(self, textures: list[int]) -> None:
-        """Textures are about to be deleted."""
-
     def release(self) -> None:
-        """All buffers and textures are about to be deleted or made smaller."""
+        """All buffers are about to be deleted or made smaller."""
 
 
 def _address(tensor: torch.Tensor) -> ctypes.c_void_p:

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import glraster
-from glraster.cuda_kernels import nvidia_compilers
+from glraster.cuda_kernels import compile_check, machine_code, nvidia_compilers, sources
 
 GOLDEN = Path(__file__).parent / "golden"
 SHARED = Path(__file__).parents[2] / "shared"
@@ -101,13 +101,22 @@ def nvdisasm() -> str:
     """NVIDIA's disassembler: on the PATH, or from the package nvidia-cuda-nvdisasm."""
     if shutil.which("nvcc") is None:
         pytest.skip("no nvcc")
-    found = shutil.which("nvdisasm")
-    package = importlib.util.find_spec("nvidia")
-    for folder in package.submodule_search_locations if package and package.submodule_search_locations else ():
-        found = found or next(map(str, Path(folder).glob("*/bin/nvdisasm")), None)
+    found = machine_code.find_nvdisasm()
     if found is None:
         pytest.skip("no nvdisasm (pip install nvidia-cuda-nvdisasm)")
     return found
+
+
+@pytest.fixture(params=["sm_90", *(pytest.param(f"sm_{n}", marks=pytest.mark.slow) for n in (86, 89, 120))])
+def gpu_code(request, nvdisasm, tmp_path):
+    """gpu_code(stem, *kernels, **constants): machine code of some float32 kernels of a file, by name, for one
+    architecture; on most machines for one that stands for all."""
+
+    def compile_some(stem: str, *kernels: str, **constants) -> dict[str, machine_code.CompiledKernel]:
+        job = compile_check.Job(sources.FOLDER / f"{stem}.cu", request.param, tuple(constants.items()), False, kernels)
+        return machine_code.compile_job(job, nvdisasm, tmp_path)
+
+    return compile_some
 
 
 @pytest.fixture

@@ -91,6 +91,25 @@ def test_render_equals_host(on_emulated_gpu, size, dtype):
     assert needed <= set(gpu.launched)
 
 
+def test_launches(on_emulated_gpu):
+    """One launch after the other is most of what a small image costs."""
+    gpu = on_emulated_gpu()
+    pos, tri = sphere(1)
+    rast, _ = glraster.rasterize(glraster.RasterizeCudaContext("cpu"), pos, tri, (24, 40))
+    glraster.interpolate(torch.rand(pos.shape[1], 3), rast, tri)
+    visible = ["rasterize_vertices", "rasterize_triangles", "rasterize_left", "rasterize_tiles"]
+    assert gpu.launched == [*visible, "barycentrics_fwd", "interpolate_fwd"]
+
+
+def test_quads_equal_host(on_emulated_gpu):
+    """Blocks of which all pixels see one triangle add their sums together; an image ends in the middle of a block."""
+    corners = torch.tensor([[-1.0, -1, 0.1, 1], [1, -1, 0.2, 1], [-1, 1, 0.3, 1], [1, 1, -0.2, 1]])
+    pos, tri = torch.stack([corners, 2 * corners]), torch.tensor([[0, 1, 2], [2, 1, 3]], dtype=torch.int32)
+    expected = render(pos, tri, (41, 90))
+    on_emulated_gpu()
+    assert_agree(render(pos, tri, (41, 90)), expected)
+
+
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_depth_equals_host(on_emulated_gpu, size):
     def render() -> dict[str, torch.Tensor]:

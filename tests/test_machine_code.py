@@ -4,10 +4,10 @@ import re
 import shutil
 from pathlib import Path
 
-import machine_code
 import pytest
+from host_code import host_functions
 
-from glraster.cuda_kernels import compile_check, host, sources
+from glraster.cuda_kernels import host, machine_code
 
 LOOPS = {  # functions of which the loops do nearly all of the work, and what they mostly do, on vectors of 32 bytes
     "set_up_edges<float>": r"vpmulld|vpsubd",
@@ -33,7 +33,7 @@ def host_listings() -> dict[str, list[str]]:
     library = Path(host.host_library()._name)
     if library.stem not in ("host_avx2", "host_avx512"):
         pytest.skip(f"{library.name} has no vectors of 32 bytes")
-    return machine_code.host_functions(library, "|".join(map(re.escape, LOOPS)))
+    return host_functions(library, "|".join(map(re.escape, LOOPS)))
 
 
 @pytest.mark.parametrize("function", LOOPS)
@@ -47,27 +47,69 @@ def test_loops_are_vectorized(host_listings, function):
         assert vectors > 0 and single <= max(vectors, 24), (vectors, single)
 
 
-ARCHITECTURES = [*(pytest.param(f"sm_{n}", marks=pytest.mark.slow) for n in (86, 89, 120)), "sm_90"]
-
-
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_rasterizer_on_gpus(nvdisasm, tmp_path, architecture):
+def test_rasterizer_on_gpus(gpu_code):
     """GeForce cards have a sixty-fourth of single precision's rate for double precision: pixels are integers there."""
-    cubin = tmp_path / "rasterize.cubin"
-    job = compile_check.Job(sources.FOLDER / "rasterize.cu", architecture, (), False)
-    uses = {use.entry: use for use in compile_check.compile_with_nvcc(job, cubin)}
-    listings = machine_code.cuda_kernels(nvdisasm, cubin)
-    triangles, tiles = (listings[f"rasterize_{name}_f32"] for name in ("triangles", "tiles"))
-    assert machine_code.double_rate(machine_code.instructions_of(triangles)) <= 160
-    assert "MUFU.RCP64H" not in machine_code.instructions_of(tiles)
-    for name, registers in (("triangles", 96), ("tiles", 64)):
-        assert uses[f"rasterize_{name}_f32"].stack == 0 and uses[f"rasterize_{name}_f32"].registers <= registers
-    for listing in (triangles, tiles):
-        over_pixels = [loop for loop in machine_code.loops(listing) if loop.count("RED|ATOM")]
+    kernels = gpu_code("rasterize", "rasterize_triangles", "rasterize_tiles")
+    triangles, tiles = kernels["rasterize_triangles"], kernels["rasterize_tiles"]
+    assert machine_code.double_rate(triangles.instructions) <= 132
+    assert "MUFU.RCP64H" not in tiles.instructions
+    for kernel, registers in ((triangles, 72), (tiles, 64)):
+        assert kernel.use.stack == 0 and kernel.use.registers <= registers
+        over_pixels = [loop for loop in kernel.loops if loop.count("RED|ATOM")]
         integers = [loop for loop in over_pixels if not machine_code.double_rate(loop.instructions)]
-        assert integers and (len(integers) == len(over_pixels) or listing is tiles)
+        assert integers and (len(integers) == len(over_pixels) or kernel is tiles)
         for loop in integers:
             assert len(loop.instructions) <= 40 * loop.count("RED|ATOM")
+
+
+_SUMS = [  # kernels that add to tensors, with the constants that they are compiled with
+    ("barycentrics", ("barycentrics_bwd",), {}),
+    pytest.param("depth", ("depth_bwd",), {}, marks=pytest.mark.slow),
+    ("interpolate", ("interpolate_bwd",), {"INTERPOLATE_ATTRIBUTES": 4}),
+    pytest.param("antialias", ("antialias_find", "antialias_bwd"), {}, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("stem", "names", "constants"), _SUMS)
+def test_sums_over_lanes(gpu_code, stem, names, constants):
+    """Masks that are not constant would cost a MATCH and a REDUX for every shuffle; all values go in one loop."""
+    least = {"barycentrics": 9, "depth": 12, "interpolate": 12, "antialias": 0}[stem]  # values of a thread
+    for kernel in gpu_code(stem, *names, **constants).values():
+        assert kernel.use.stack == 0 and kernel.count("MATCH|REDUX") == 0
+        assert max((loop.count("SHFL") for loop in kernel.loops), default=0) >= least
+
+
+_PIXELS = [  # kernels over pixels, and the constants that they are compiled with
+    ("barycentrics", ("barycentrics_fwd", "barycentrics_bwd"), {}),
+    ("depth", ("depth_bwd", "depth_jvp"), {}),
+    (
+        "interpolate",
+        ("interpolate_fwd", "interpolate_bwd", "interpolate_jvp"),
+        {"INTERPOLATE_ATTRIBUTES": "kAnyNumber"},
+    ),
+    ("antialias", ("antialias_find", "antialias_fwd"), {}),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("stem", "names", "constants"), _PIXELS)
+def test_no_divisions_of_64_bits(gpu_code, stem, names, constants):
+    for kernel in gpu_code(stem, *names, **constants).values():
+        assert not re.search(r"(div|rem)_[su]64", kernel.listing)
+
+
+def test_four_attributes(gpu_code):
+    """One access each for what a pixel shows of three corners, and for the result."""
+    kernel = gpu_code("interpolate", "interpolate_fwd", INTERPOLATE_ATTRIBUTES=4)["interpolate_fwd"]
+    assert kernel.use.stack == 0 and kernel.use.registers <= 40
+    wide = [name for name in kernel.instructions if ".128" in name]
+    assert sum(name.startswith("LDG") and "CONSTANT" in name for name in wide) == 3
+    assert sum(name.startswith("STG") for name in wide) == 1
+
+
+def test_pairs_are_found_in_few_instructions(gpu_code):
+    kernel = gpu_code("antialias", "antialias_find")["antialias_find"]
+    assert kernel.use.stack == 0 and len(machine_code.outer_loop(kernel.listing).instructions) <= 150
 
 
 def test_loops_are_found():

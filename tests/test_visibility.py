@@ -142,3 +142,21 @@ def test_too_little_memory(monkeypatch):
     monkeypatch.setattr(software.KERNELS, "launch", fail)
     with pytest.raises(MemoryError, match=r"rasterize\(\): not enough memory for lists of 20 triangles"):
         CONTEXT.find_visible(scene_of(*sphere(0), (4, 4)))
+
+
+@pytest.mark.parametrize("size", [(48, 48), (3, 9000), (700, 1)], ids=str)
+@pytest.mark.parametrize("cull", ["none", "back"])
+def test_slivers(size, cull):
+    """The lists' way tells from the area on the grid which way small triangles face, where that is clear."""
+    generator = torch.Generator().manual_seed(5)
+    count = 4000
+    size_of_pixel = 2 / torch.tensor([size[1], size[0]])
+    middle = 2 * torch.rand((count, 1, 2), generator=generator) - 1
+    along = torch.randn((count, 3, 1), generator=generator) * torch.randn((count, 1, 2), generator=generator)
+    width = 10 ** (-4 * torch.rand((count, 1, 1), generator=generator))  # in pixels: from one down to none at all
+    points = middle + size_of_pixel * (3 * along + width * torch.randn((count, 3, 2), generator=generator))
+    w = 0.5 + torch.rand((count, 3, 1), generator=generator)
+    depth = 2 * torch.rand((count, 3, 1), generator=generator) - 1
+    pos = torch.cat([points * w, depth * w, w], -1).reshape(1, 3 * count, 4)
+    tri = torch.arange(3 * count, dtype=torch.int32).view(count, 3)
+    assert_equal_layers(scene_of(pos, tri, size, cull=cull), layers=2, least=0.01)

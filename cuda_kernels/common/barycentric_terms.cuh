@@ -42,7 +42,9 @@ struct SampleAxis {
   double inverse_size, step;  // step: from one sample to the next
   int64_t size;
   GLR_MEMBER explicit SampleAxis(int64_t size) : inverse_size(1. / double(size)), step(2. * inverse_size), size(size) {}
-  GLR_MEMBER double operator()(int64_t pixel) const { return double(2 * pixel + 1 - size) * inverse_size; }
+  GLR_MEMBER double operator()(int64_t pixel) const {  // sizes are below 2^31, and so is the integer, but not 2 pixel
+    return double(int32_t(2 * uint32_t(pixel) + 1 - uint32_t(size))) * inverse_size;
+  }
 };
 
 // What the pixels of a row need, at its first sample and per pixel to the right; and upwards. From the row's first

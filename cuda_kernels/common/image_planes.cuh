@@ -7,14 +7,14 @@
 
 template <class Params>
 GLR_FUNC double pixel_size(const Params& p, int axis) {
-  return 2. / double(axis ? p.H : p.W);
+  return 2. / double(int32_t(axis ? p.H : p.W));
 }
 
 // The centre of pixel i along an axis.
 template <class Params>
 GLR_FUNC double sample_at(const Params& p, int axis, int32_t i) {
-  const int64_t size = axis ? p.H : p.W;
-  return double(2 * int64_t(i) + 1 - size) / double(size);
+  const int32_t size = int32_t(axis ? p.H : p.W);
+  return double(int32_t(2 * uint32_t(i) + 1 - uint32_t(size))) / double(size);  // 2 i alone may be 2^31
 }
 
 // The triangle that a pixel sees; -1 if none, or one that does not exist.

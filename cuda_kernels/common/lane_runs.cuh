@@ -1,74 +1,72 @@
 // Additions to the same place by neighbouring threads, gathered into one.
 //
-//   const LaneRun run = lane_run(key);        // once; threads with equal keys (or arrays of them) add to the same
-//   places add_over_lanes(run, &grad[...], value);   // as often as there are values
+//   const LaneRun run = lane_run(adds, key);  // threads with equal keys (or arrays of them) add to the same places
+//   sum_over_lanes(run, values);              // an array: all that a thread adds, in one go
+//   if (run.first) ...                        // one atomic addition each, of what are now sums
 //
-// On CUDA a run is a sequence of neighbouring lanes of a warp with equal keys. Its values are summed in registers, in
-// log2(length) steps, and its first lane does one atomic add. The lanes that make a run together must add together: no
-// lane may leave in between. On the host, and in the deterministic variant, every value is added by itself.
+// On CUDA a run is a sequence of neighbouring lanes of a warp that add something and have equal keys. Its values are
+// summed in registers, in log2(length) steps. All lanes of a warp take part, also those that have nothing to add
+// (`adds`): masks that the compiler does not know cost more than the sums. On the host, and in the deterministic
+// variant, every value is added by itself.
 #pragma once
 
 #include "portability.cuh"
 
+#ifdef GLR_WARP_SIZE
+
+constexpr uint32_t kAllLanes = ~0u;
+
+// Whether it holds for any lane of the warp, all of which ask.
+GLR_FUNC bool is_any_lane(bool condition) { return __any_sync(kAllLanes, condition); }
+
+#else
+
+GLR_FUNC bool is_any_lane(bool condition) { return condition; }
+
+#endif
+
 #if defined(GLR_WARP_SIZE) && !defined(GLR_DETERMINISTIC)
 
 struct LaneRun {
-  uint32_t lanes;  // of this warp that are here
-  int length;      // lanes from this one to the end of its run
-  int longest;     // at least the length of every run in the warp, a power of two
-  bool first;      // this lane is the first of its run
+  int length;  // lanes from this one to the end of its run
+  bool first;  // this lane is the first of a run that adds
 };
 
-// Lanes that are not here (they left early, or hang behind) end a run: whatever subset of the warp meets, sums are
-// right.
 template <int n>
-GLR_FUNC LaneRun lane_run(const uint64_t (&keys)[n]) {
-  const uint32_t lanes = __activemask();
+GLR_FUNC LaneRun lane_run(bool adds, const uint64_t (&keys)[n]) {
   const int lane = threadIdx.x % GLR_WARP_SIZE;
-  bool first = lane == 0 || !(lanes >> (lane - 1) & 1);
-  for (uint64_t key : keys) first |= __shfl_up_sync(lanes, static_cast<unsigned long long>(key), 1) != key;
-  const uint32_t ends = (__ballot_sync(lanes, first) | ~lanes) & -(2u << lane);  // of the lanes above this one
-  LaneRun run{lanes, (ends ? __ffs(ends) - 1 : GLR_WARP_SIZE) - lane, 1, first};
-  while (__any_sync(lanes, run.length > run.longest)) run.longest *= 2;
-  return run;
+  const uint32_t adding = __ballot_sync(kAllLanes, adds);
+  bool first = lane == 0 || !adds || !(adding >> (lane - 1) & 1);
+  for (uint64_t key : keys) first |= __shfl_up_sync(kAllLanes, static_cast<unsigned long long>(key), 1) != key;
+  const uint32_t ends = __ballot_sync(kAllLanes, first) & -(2u << lane);  // of the lanes above this one
+  return {(ends ? __ffs(ends) - 1 : GLR_WARP_SIZE) - lane, first && adds};
 }
 
-// The sum over the lane's run, for its first lane.
-template <class T>
-GLR_FUNC T sum_over_lanes(const LaneRun& run, T value) {
-  for (int step = 1; step < run.longest; step *= 2) {
-    const T other = __shfl_down_sync(run.lanes, value, step);
-    if (step < run.length) value += other;  // value: the sum over 2 step lanes, or up to the run's end
+// The sums over the lane's run, for its first lane.
+template <class T, int n>
+GLR_FUNC void sum_over_lanes(const LaneRun& run, T (&values)[n]) {
+  GLR_UNROLL(1)
+  for (int step = 1; __any_sync(kAllLanes, step < run.length); step *= 2) {
+    GLR_UNROLL(n)
+    for (int i = 0; i < n; ++i) {
+      const T other = __shfl_down_sync(kAllLanes, values[i], step);
+      if (step < run.length) values[i] += other;  // now the sum over 2 step lanes, or up to the run's end
+    }
   }
-  return value;
 }
 
 #else
 
 struct LaneRun {
-  static constexpr bool first = true;
+  bool first;
 };
 
 template <int n>
-GLR_FUNC LaneRun lane_run(const uint64_t (&)[n]) {
-  return {};
+GLR_FUNC LaneRun lane_run(bool adds, const uint64_t (&)[n]) {
+  return {adds};
 }
 
-template <class T>
-GLR_FUNC T sum_over_lanes(const LaneRun&, T value) {
-  return value;
-}
+template <class T, int n>
+GLR_FUNC void sum_over_lanes(const LaneRun&, T (&)[n]) {}
 
 #endif
-
-GLR_FUNC LaneRun lane_run(uint64_t key) {
-  const uint64_t keys[] = {key};
-  return lane_run(keys);
-}
-
-// The target is summed in double: there is no limit to the runs that add to it.
-template <class T>
-GLR_FUNC void add_over_lanes(const LaneRun& run, double* target, T value) {
-  const T sum = sum_over_lanes(run, value);
-  if (run.first) atomic_add(target, double(sum));
-}

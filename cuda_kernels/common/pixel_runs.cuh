@@ -1,32 +1,20 @@
-// Pixels that see the same triangle, gathered before anything is added to the triangle's gradients.
+// Pixels of a row that see the same triangle, for kernels that are the same on both targets.
 //
 //   GLR_FOR_EACH_RUN(run, num_rows, W, TriangleAt{...}) {
-//     if (...) continue;
-//     for (int64_t i = run.begin; i < run.end; ++i) ...       // run.triangle, run.row
-//     const LaneRun lanes = lanes_of(run);                    // behind the last `continue`
-//     add_over_lanes(lanes, &grad[...], sum_over_those_pixels);
+//     for (int64_t i = run.begin; i < run.end; ++i) ...  // run.triangle, run.row
 //   }
 //
-// A run is a maximal sequence of equal triangles within one image row, and one atomic add serves it. On the host one
-// thread walks a whole run; on CUDA it has one pixel of it, and neighbouring lanes gather their sums.
+// A run is a maximal sequence of equal triangles within one image row. On the host one thread walks a whole run; on
+// CUDA it has one pixel of it.
 #pragma once
 
-#include "lane_runs.cuh"
+#include "portability.cuh"
 
 struct PixelRun {
   int64_t row;         // image * H + y
   int64_t begin, end;  // pixel indices, row * W + x
   int32_t triangle;    // -1: none
 };
-
-// What the pixels of a run are summed in: on the host there may be as many as an image is wide.
-#ifdef GLR_WARP_SIZE
-template <class T>
-using RunSum = T;
-#else
-template <class T>
-using RunSum = double;
-#endif
 
 #ifdef GLR_WARP_SIZE
 
@@ -61,5 +49,3 @@ GLR_FUNC PixelRun next_run(const PixelRun& run, int64_t W, const TriangleAt& tri
 }
 
 #endif
-
-GLR_FUNC LaneRun lanes_of(const PixelRun& run) { return lane_run(uint64_t(run.row) << 32 | uint32_t(run.triangle)); }

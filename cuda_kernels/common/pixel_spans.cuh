@@ -7,28 +7,35 @@
 //     T step[kSpan];
 //     for (int j = 0; j < span.count; ++j) ...      // pixel span.first + j of image span.image
 //   }
+//   GLR_FOR_EACH_SPAN_TOGETHER(span, p)  // on CUDA whole warps go on to the end: without `continue`
 #pragma once
 
-#include "portability.cuh"
+#include "pixel_walk.cuh"
 
 struct PixelSpan {
   int64_t image, first;
   int32_t count;
+  bool again = false;  // the last one, for threads behind it: they write the same, and must not add
 };
 
 #ifdef GLR_WARP_SIZE
 
 constexpr int32_t kSpan = 1;
 
-// n / divisor, from the divisor's reciprocal, floor((2^64 - 1) / divisor): the product falls short by one at most.
-GLR_FUNC int64_t divide(int64_t n, int64_t divisor, int64_t reciprocal) {
-  const int64_t quotient = int64_t(__umul64hi(uint64_t(n), uint64_t(reciprocal)));
-  return quotient + (n - quotient * divisor >= divisor);
-}
-
 #define GLR_FOR_EACH_SPAN(span, p)            \
   GLR_FOR_EACH(glr_pixel_, (p).N*(p).H*(p).W) \
-  if (const PixelSpan span{divide(glr_pixel_, (p).H * (p).W, (p).image_reciprocal), glr_pixel_, 1}; true)
+  if (const PixelSpan span{divide(glr_pixel_, (p).H * (p).W, (p).image_reciprocal), glr_pixel_, 1, false}; true)
+
+static __device__ __forceinline__ PixelSpan span_up_to(int64_t pixel, int64_t end, int64_t pixels, int64_t reciprocal) {
+  const int64_t first = min(pixel, end - 1);
+  return {divide(first, pixels, reciprocal), first, 1, pixel >= end};
+}
+
+#define GLR_FOR_EACH_SPAN_TOGETHER(span, p)                                                                 \
+  const int64_t glr_end_ = (p).N * (p).H * (p).W;                                                           \
+  for (int64_t glr_i_ = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;                                     \
+       glr_i_ - int64_t(threadIdx.x % GLR_WARP_SIZE) < glr_end_; glr_i_ += int64_t(gridDim.x) * blockDim.x) \
+    if (const PixelSpan span = span_up_to(glr_i_, glr_end_, (p).H * (p).W, (p).image_reciprocal); true)
 
 #else
 
@@ -44,6 +51,8 @@ static inline PixelSpan span_at(int64_t span, int64_t pixels) {
 #define GLR_FOR_EACH_SPAN(span, p)                             \
   GLR_FOR_EACH(glr_span_, (p).N* spans_per_image((p).H*(p).W)) \
   if (const PixelSpan span = span_at(glr_span_, (p).H * (p).W); true)
+
+#define GLR_FOR_EACH_SPAN_TOGETHER GLR_FOR_EACH_SPAN
 
 #endif
 

@@ -41,12 +41,6 @@ constexpr int kWarpSize = GLR_WARP_SIZE;
   const int64_t glr_end_ = (n); \
   for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < glr_end_; i += int64_t(gridDim.x) * blockDim.x)
 
-// One pixel after the other, row by row: on the host a thread takes whole rows.
-#define GLR_FOR_EACH_PIXEL(row, x, num_rows, W)     \
-  GLR_FOR_EACH(glr_pixel_, int64_t(num_rows) * (W)) \
-  if (const int64_t row = glr_pixel_ / (W); true)   \
-    if (const int32_t x = int32_t(glr_pixel_ - row * (W)); true)
-
 #ifndef GLR_DETERMINISTIC
 
 #define GLR_ENTRY(entry, Params, kernel) \
@@ -135,10 +129,6 @@ using std::sqrt;
 #define GLR_FOR_EACH(i, n)                                       \
   const int64_t glr_end_ = (n), glr_chunk_ = chunk_of(glr_end_); \
   _Pragma("omp parallel for schedule(dynamic, glr_chunk_)") for (int64_t i = 0; i < glr_end_; ++i)
-
-#define GLR_FOR_EACH_PIXEL(row, x, num_rows, W) \
-  GLR_FOR_EACH(row, num_rows)                   \
-  for (int32_t x = 0; x < int32_t(W); ++x)
 
 // The thread count of one kernel call. OpenMP keeps the setting per calling thread and PyTorch shares the runtime,
 // so it is put back afterwards.

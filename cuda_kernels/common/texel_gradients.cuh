@@ -31,33 +31,82 @@ GLR_FUNC void prefetch_grads(const Params& p, const PixelSpan& span, const SpanL
   }
 }
 
-// Where other threads add as well. Neighbours with one footprint, as in magnified textures, gather their sums.
-template <class V, Boundary B, class S, class T>
-GLR_FUNC void add_together(S* level, const Footprint<T>& f, const T* grad_out, int64_t C) {
-  uint64_t places[4];
-  for (int i = 0; i < 4; ++i) places[i] = reinterpret_cast<uint64_t>(level + f.texel[i] * C);
-  const LaneRun run = lane_run(places);
-  GLR_UNROLL(4)
-  for (int i = 0; i < 4; ++i)
-    for (int64_t c = 0; c < C; c += channels_in<V>) {
-      const V sum = sum_over_lanes(run, f.weight[i] * fetch<V>(grad_out + c));
-      if (run.first && !(B == ZERO && f.texel[i] < 0)) atomic_add_channels(level + f.texel[i] * C + c, sum);
+#ifdef GLR_WARP_SIZE
+
+// Channels are added so many at a time.
+template <int K>
+constexpr int kAddedChannels = K > 0 && K <= 4 ? K
+                               : K == kFours   ? 4
+                                               : 1;
+
+template <int n, class S, class T>
+GLR_FUNC void atomic_add_sums(S* target, const T (&sums)[n]) {
+  if constexpr (n == 4) {
+    atomic_add_channels(target, Vec4<T>{sums[0], sums[1], sums[2], sums[3]});
+  } else {
+    for (int i = 0; i < n; ++i) atomic_add(target + i, S(sums[i]));
+  }
+}
+
+// Of threads that add to the same four texels.
+template <class T>
+GLR_FUNC LaneRun footprint_run(bool adds, const void* level, const SpanFootprints<T>& prints) {
+  const uint64_t place = reinterpret_cast<uint64_t>(level);
+  if constexpr (sizeof(TexelIndex) == 4) {
+    const uint32_t t0 = prints.texel[0][0], t1 = prints.texel[1][0], t2 = prints.texel[2][0], t3 = prints.texel[3][0];
+    const uint64_t keys[] = {place, uint64_t(t1) << 32 | t0, uint64_t(t3) << 32 | t2};
+    return lane_run(adds, keys);
+  } else {
+    const uint64_t keys[] = {place, uint64_t(prints.texel[0][0]), uint64_t(prints.texel[1][0]),
+                             uint64_t(prints.texel[2][0]), uint64_t(prints.texel[3][0])};
+    return lane_run(adds, keys);
+  }
+}
+
+// Neighbours with one footprint, as in magnified textures, gather their sums: all lanes of a warp come here.
+template <int K, Boundary B, class Params, class T>
+GLR_FUNC void add_to_texels(const Params& p, const PixelSpan& span, const SpanLevels<T>& levels, int32_t upper,
+                            const SpanFootprints<T>& prints) {
+  constexpr int n = kAddedChannels<K>;
+  const int64_t C = K > 0 ? K : p.C;
+  const int32_t k = levels.lower[0] + upper;
+  const bool reads = !span.again && prints.read[0];
+  void* level = reads ? grad_texels_of(p, k, span.image) : nullptr;
+  const bool adds = level != nullptr;
+  const LaneRun run = footprint_run(adds, level, prints);
+  const T* grad_out = p.grad_out + span.first * C;
+  for (int64_t c = 0; c < C; c += n) {
+    T g[n] = {};
+    for (int j = 0; adds && j < n; ++j) g[j] = fetch<T>(grad_out + c + j);
+    for (int row = 0; row < 4; row += 2) {
+      T values[2][n];
+      for (int i = 0; i < 2; ++i)
+        for (int j = 0; j < n; ++j) values[i][j] = prints.weight[row + i][0] * g[j];
+      sum_over_lanes(run, reinterpret_cast<T(&)[2 * n]>(values));
+      for (int i = 0; run.first && i < 2; ++i) {
+        const TexelIndex texel = prints.texel[row + i][0];
+        if (B == ZERO && texel < 0) continue;
+        if (k < p.first_double)
+          atomic_add_sums(static_cast<T*>(level) + texel * C + c, values[i]);
+        else
+          atomic_add_sums(static_cast<double*>(level) + texel * C + c, values[i]);
+      }
     }
+  }
 }
 
-// Whether other threads add to the same copy of the gradients: on a GPU always.
-template <class Params>
-GLR_FUNC bool is_shared(const Params& p) {
-  return kSpan == 1 || p.shared_gradient;
-}
+#else
 
-template <class V, Boundary B, class S, class T>
+template <class S, Boundary B, class T>
 GLR_FUNC void add_footprint(bool together, S* level, const Footprint<T>& f, const T* grad_out, int64_t C) {
-  if (together) return add_together<V, B>(level, f, grad_out, C);
   GLR_UNROLL(4)
   for (int i = 0; i < 4; ++i) {
     if (B == ZERO && f.texel[i] < 0) continue;
     S* grad = level + f.texel[i] * C;
+    if (together) {
+      for (int64_t c = 0; c < C; ++c) atomic_add(&grad[c], S(f.weight[i] * grad_out[c]));
+      continue;
+    }
     GLR_SIMD
     for (int64_t c = 0; c < C; ++c) grad[c] += f.weight[i] * grad_out[c];
   }
@@ -67,7 +116,6 @@ GLR_FUNC void add_footprint(bool together, S* level, const Footprint<T>& f, cons
 template <int K, Boundary B, class Params, class T>
 GLR_STEP void add_to_texels(const Params& p, const PixelSpan& span, const SpanLevels<T>& levels, int32_t upper,
                             const SpanFootprints<T>& prints) {
-  using V = Channels<K, T>;
   const int64_t C = K > 0 ? K : p.C;
   const auto grads_at = span_grad_texels(p, span, levels, upper);
   for (int32_t j = 0; j < span.count; ++j) {
@@ -76,10 +124,18 @@ GLR_STEP void add_to_texels(const Params& p, const PixelSpan& span, const SpanLe
     const Footprint<T> f = prints.get(j);
     const T* grad_out = p.grad_out + (span.first + j) * C;
     if (levels.level(j) + upper < p.first_double)
-      add_footprint<V, B>(is_shared(p), static_cast<T*>(level), f, grad_out, C);
+      add_footprint<T, B>(p.shared_gradient, static_cast<T*>(level), f, grad_out, C);
     else
-      add_footprint<V, B>(is_shared(p), static_cast<double*>(level), f, grad_out, C);
+      add_footprint<double, B>(p.shared_gradient, static_cast<double*>(level), f, grad_out, C);
   }
+}
+
+#endif
+
+// Whether other threads add to the same copy of the gradients: on a GPU always.
+template <class Params>
+GLR_FUNC bool is_shared(const Params& p) {
+  return kSpan == 1 || p.shared_gradient;
 }
 
 // What a pixel reads of one level, and its derivatives by the weights x1 and y1.
@@ -127,7 +183,7 @@ GLR_STEP void read_texels_bwd(const Params& p, const PixelSpan& span, const Span
 template <int K, class S, class Params, class T>
 GLR_FUNC void add_to_nearest(const Params& p, const PixelSpan& span, S* level, const SpanFootprints<T>& prints) {
   const int64_t C = K > 0 ? K : p.C;
-  for (int32_t j = 0; level && j < span.count; ++j) {
+  for (int32_t j = 0; level && !span.again && j < span.count; ++j) {
     S* grad = level + prints.texel[0][j] * C;
     for (int64_t c = 0; prints.read[j] && c < C; ++c) {
       const T grad_out = p.grad_out[(span.first + j) * C + c];

@@ -20,6 +20,7 @@ __all__ = ["EmulatedGpu", "built", "run_python"]
 _HERE = Path(__file__).parent
 _BUILT = _HERE.parents[1] / "build" / "emulation"
 _FLAGS = ["-std=c++17", "-O1", "-g", "-fPIC", "-ffp-contract=off", "-Wall", "-Wno-unknown-pragmas"]
+_CHANNELS = {"texture": "TEXTURE_CHANNELS", "interpolate": "INTERPOLATE_ATTRIBUTES"}
 
 
 def built() -> Path:
@@ -53,13 +54,13 @@ def _build(folder: Path) -> None:
     compile_cxx = [*_compiler(), *_FLAGS]
     kernels = sorted(Path(compiler.__file__).parent.glob("*.cu"))
     # Known numbers of channels differ from these in the length of loops alone.
-    any_number, fours = ((("TEXTURE_CHANNELS", C),) for C in ("kAnyNumber", "kFours"))
+    any_number, fours = (tuple((name, C) for name in _CHANNELS.values()) for C in ("kAnyNumber", "kFours"))
     options = {
         "plain": compiler.options_for(any_number, False),
         "deterministic": compiler.options_for(any_number, True),
     }
     options["fours"] = compiler.options_for(fours, False)
-    files = dict.fromkeys(options, kernels) | {"fours": [file for file in kernels if file.stem == "texture"]}
+    files = dict.fromkeys(options, kernels) | {"fours": [file for file in kernels if file.stem in _CHANNELS]}
 
     def compile_one(job: tuple[str, Path]) -> None:
         variant, file = job
@@ -98,12 +99,13 @@ class EmulatedGpu:
         self._random = random.Random(seed)
         self.launched: list[str] = []
 
-    def launch(self, kernel: compiler.Kernel, count: int, parameters: bytes, sums=None) -> None:
+    def launch(
+        self, kernel: compiler.Kernel, count: int, parameters: bytes, sums=None, blocks_per_processor=64
+    ) -> None:
         """As `Gpu.launch`, on one thread of the CPU, until the kernel has ended."""
         content = parameters + (b"" if sums is None else bytes(sums))  # sizes and offsets are multiples of 8
         variant = "plain" if sums is None else "deterministic"
-        channels = dict(kernel.constants).get("TEXTURE_CHANNELS")
-        if kernel.file.stem == "texture" and channels in (4, "kFours") and sums is None:
+        if dict(kernel.constants).get(_CHANNELS.get(kernel.file.stem)) in (4, "kFours") and sums is None:
             variant = "fours"
         entry = getattr(self._kernels[variant], kernel.entry)
         function = ctypes.cast(entry, ctypes.c_void_p)

@@ -95,6 +95,15 @@ inline __attribute__((always_inline)) T __shfl_sync(uint32_t lanes, T value, int
   std::memcpy(&value, &shown, sizeof value);
   return value;
 }
+inline int __syncthreads_and(int predicate) {
+  static int all;
+  emulation::barrier();  // until everybody has read the answer before
+  all = 1;
+  emulation::barrier();
+  if (!predicate) all = 0;
+  emulation::barrier();
+  return all;
+}
 inline int __popc(uint32_t bits) { return __builtin_popcount(bits); }
 inline int __ffs(int bits) { return __builtin_ffs(bits); }
 

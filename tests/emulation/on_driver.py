@@ -83,6 +83,8 @@ def launches() -> None:
     # A GPU of two multiprocessors gets 128 blocks at most; threads stride over the rest.
     cuda.run_on_cuda(KERNEL, params, 10**9, torch.device("cuda", 0), [])
     assert launched()[1].grid == 128
+    cuda.run_on_cuda(KERNEL, params, 10**9, torch.device("cuda", 0), [], blocks_per_processor=8)
+    assert launched()[2].grid == 16
 
 
 def threads_without_context() -> None:
@@ -124,13 +126,13 @@ def errors() -> None:
     gpu = cuda.gpu(0)
     params, _ = interpolate_params()
     gpu.launch(KERNEL, 15, params)
-    gpu._max_blocks = 0  # the driver refuses an empty grid
+    gpu._processors = 0  # the driver refuses an empty grid
     try:
         gpu.launch(KERNEL, 15, params)
         raise AssertionError("no error")
     except cuda.CudaError as error:
         assert str(error).startswith("launching interpolate_fwd_f32 failed: CUDA_ERROR_INVALID_VALUE"), error
-    gpu._max_blocks = 1
+    gpu._processors = 1
     gpu.launch(KERNEL, 15, params)
     driver = cuda.cuda_driver()
     assert not int(driver.cuCtxGetCurrent()[1])
@@ -198,22 +200,20 @@ def graphics() -> None:
     broken, tri = soup(0, 3, 50)
     broken[0, 7, 0], broken[1, 11, 3] = torch.nan, torch.inf
     tri[5, 1], tri[9, 2] = -1, 10**6
-    for apart in (0, 1):
-        DRIVER.emulated_layers_apart(apart)
-        host, made = VisibilityPass(), VisibilityPass(None, 0, lambda: Transfer(0))
-        torch.set_default_device("meta")  # it must not matter
-        cuda_gl._try_out(made, torch.device("cpu"))
-        torch.set_default_device(None)
-        for scene in [(broken, tri, (40, 33)), (*sphere(2, 5), (64, 48)), (*sphere(2, 2), (128, 200))]:
-            for a, b in zip(layers(made, *scene), layers(host, *scene), strict=True):
-                assert torch.equal(a, b)
-        assert DRIVER.emulated_registered() == 6  # positions, indices, ids, keys twice, staging
-        made.shrink()
-        assert DRIVER.emulated_registered() == 0
-        assert torch.equal(layers(made, *scene)[2], layers(host, *scene)[2])
-        made.close()
-        made.close()
-        assert DRIVER.emulated_registered() == 0
+    host, made = VisibilityPass(), VisibilityPass(None, 0, lambda: Transfer(0))
+    torch.set_default_device("meta")  # it must not matter
+    cuda_gl._try_out(made, torch.device("cpu"))
+    torch.set_default_device(None)
+    for scene in [(broken, tri, (40, 33)), (*sphere(2, 5), (64, 48)), (*sphere(2, 2), (128, 200))]:
+        for a, b in zip(layers(made, *scene), layers(host, *scene), strict=True):
+            assert torch.equal(a, b)
+    assert DRIVER.emulated_registered() == 3  # positions, indices, and what carries texels: no texture is mapped
+    made.shrink()
+    assert DRIVER.emulated_registered() == 0
+    assert torch.equal(layers(made, *scene)[2], layers(host, *scene)[2])
+    made.close()
+    made.close()
+    assert DRIVER.emulated_registered() == 0
 
 
 def trial_catches_faults() -> None:
