@@ -1,8 +1,8 @@
 // From triangle ids to rast and rast_db: perspective-correct barycentrics, depth, and their screen-space derivatives,
 // all from the unclipped homogeneous positions, by the formulas of common/barycentric_terms.cuh. On the host a row of
-// pixels at a time, triangles and pixels side by side: common/barycentric_rows.cuh.
+// pixels at a time, triangles and pixels side by side: common/barycentric_rows.cuh, barycentric_tangent_rows.cuh.
 #include "common/barycentric_rows.cuh"
-#include "common/barycentric_terms.cuh"
+#include "common/barycentric_tangent_rows.cuh"
 #include "common/block_sums.cuh"
 #include "common/pixel_runs.cuh"
 #include "common/triangle_id.cuh"
@@ -69,6 +69,19 @@ GLR_KERNEL barycentrics_fwd(const BarycentricsParams<T>& p) {
 }
 #else
 
+// Calls visit(triangle_at) with what tells the id at each pixel of a row; ids that lie side by side are a case of their
+// own.
+template <class T, class Visit>
+GLR_FUNC void with_ids(const BarycentricsParams<T>& p, int64_t row, const Visit& visit) {
+  const int32_t* ids = p.ids + row * p.W * p.id_stride;
+  const int64_t stride = p.id_stride;
+  if (stride == 1) {
+    visit([ids](int64_t x) { return ids[x]; });
+  } else {
+    visit([ids, stride](int64_t x) { return ids[x * stride]; });
+  }
+}
+
 template <class T>
 GLR_KERNEL barycentrics_fwd(const BarycentricsParams<T>& p) {
   const SampleAxis x_axis(p.W), y_axis(p.H);
@@ -79,13 +92,8 @@ GLR_KERNEL barycentrics_fwd(const BarycentricsParams<T>& p) {
                                       p.V,
                                       p.rast + row * p.W * 4,
                                       p.rast_db ? p.rast_db + row * p.W * 4 : nullptr};
-    const int32_t* ids = p.ids + row * p.W * p.id_stride;
-    const int64_t y = row % p.H, stride = p.id_stride;
-    if (stride == 1) {
-      barycentrics_row(target, x_axis, y_axis, y, [ids](int64_t x) { return ids[x]; });
-    } else {
-      barycentrics_row(target, x_axis, y_axis, y, [ids, stride](int64_t x) { return ids[x * stride]; });
-    }
+    with_ids(p, row,
+             [&](const auto& triangle_at) { barycentrics_row(target, x_axis, y_axis, row % p.H, triangle_at); });
   }
 }
 
@@ -119,26 +127,6 @@ GLR_FUNC void cross_bwd(const CornersOf<V>& c, const EdgeTermsOf<V>& e, int j, i
   const V gkx = g.y * c.w[j] - g.value * e.qy[j], gky = g.value * e.qx[j] - g.x * c.w[j];
   grad[j].x += gjx, grad[j].y += gjy, grad[j].w += g.y * e.qx[k] - g.x * e.qy[k] - fx * gjx - fy * gjy;
   grad[k].x += gkx, grad[k].y += gky, grad[k].w += g.x * e.qy[j] - g.y * e.qx[j] - fx * gkx - fy * gky;
-}
-
-constexpr double kSmallestS = 1e-290;  // below, triangles have no gradient: 1 / S would be infinite
-
-template <class V>
-GLR_FUNC V magnitude(V value) {
-  return value < 0. ? -value : value;
-}
-
-// How far S may be off because the positions are rounded to T: S is known no better, and 1 / S no larger.
-template <class T, class V>
-GLR_FUNC V noise_of_S(const CornersOf<V>& c) {
-  V noise = V{};
-  for (int i = 0; i < 3; ++i) {
-    const int j = i == 2 ? 0 : i + 1, k = i == 0 ? 2 : i - 1;
-    const V across = magnitude(c.w[j] - c.w[k]);
-    noise += (magnitude(c.x[i]) + magnitude(c.w[i])) * (magnitude(c.y[j] - c.y[k]) + across);
-    noise += (magnitude(c.y[i]) + magnitude(c.w[i])) * (magnitude(c.x[j] - c.x[k]) + across);
-  }
-  return noise * (sizeof(T) == 4 ? 0x1p-24 : 0x1p-53);
 }
 
 // d (u, v, rast_db) / d (a_0, a_1, S) summed over a run, at its first sample. The clamps count as identity.
@@ -331,42 +319,7 @@ GLR_KERNEL barycentrics_bwd(const BarycentricsParams<T>& p) {
 #endif
 GLR_EXPORT(barycentrics_bwd, BarycentricsParams)
 
-// d (a, ax, ay, S, Sx, Sy) along a tangent of the corners, by the product rule.
-GLR_FUNC EdgeTerms edge_terms_jvp(const Corners& c, const EdgeTerms& e, const Corners& tangent, double fx, double fy) {
-  EdgeTerms t;
-  for (int i = 0; i < 3; ++i) t.qx[i] = tangent.x[i] - fx * tangent.w[i], t.qy[i] = tangent.y[i] - fy * tangent.w[i];
-  for (int i = 0; i < 3; ++i) {
-    const int j = i == 2 ? 0 : i + 1, k = i == 0 ? 2 : i - 1;
-    t.a[i] = t.qx[j] * e.qy[k] + e.qx[j] * t.qy[k] - t.qy[j] * e.qx[k] - e.qy[j] * t.qx[k];
-    t.ax[i] = tangent.w[k] * e.qy[j] + c.w[k] * t.qy[j] - tangent.w[j] * e.qy[k] - c.w[j] * t.qy[k];
-    t.ay[i] = tangent.w[j] * e.qx[k] + c.w[j] * t.qx[k] - tangent.w[k] * e.qx[j] - c.w[k] * t.qx[j];
-  }
-  t.S = t.a[0] + t.a[1] + t.a[2], t.Sx = t.ax[0] + t.ax[1] + t.ax[2], t.Sy = t.ay[0] + t.ay[1] + t.ay[2];
-  return t;
-}
-
-// d (u, v, rast_db) along the tangent t of the edge terms: barycentrics_run_bwd transposed, its guard of S included.
-template <class T>
-GLR_FUNC void barycentrics_run_jvp(const BarycentricsParams<T>& p, const PixelRun& run, const EdgeTerms& e,
-                                   const EdgeTerms& t, double noise, double step_x, double step_y) {
-  const int32_t count = int32_t(run.end - run.begin);
-  T* rast = p.tangent_rast + run.begin * 4;
-  T* rast_db = p.tangent_rast_db ? p.tangent_rast_db + run.begin * 4 : nullptr;
-  for (int32_t i = 0; i < count; ++i) {
-    const double x = step_x * i, s = e.S + e.Sx * x, far = max(fabs(s), noise);
-    const double inverse_s = far > kSmallestS ? (s < 0 ? -1. : 1.) / far : 0.;
-    const double u = (e.a[0] + e.ax[0] * x) * inverse_s, v = (e.a[1] + e.ax[1] * x) * inverse_s;
-    const double ts = t.S + t.Sx * x;
-    const double tu = inverse_s * (t.a[0] + t.ax[0] * x - u * ts), tv = inverse_s * (t.a[1] + t.ax[1] * x - v * ts);
-    store4(rast + i * 4, {T(tu), T(tv), T(0), T(0)});
-    if (!rast_db) continue;
-    const double to_x = step_x * inverse_s, to_y = step_y * inverse_s, change = inverse_s * ts;
-    store4(rast_db + i * 4, {T(to_x * (t.ax[0] - tu * e.Sx - u * t.Sx - change * (e.ax[0] - u * e.Sx))),
-                             T(to_y * (t.ay[0] - tu * e.Sy - u * t.Sy - change * (e.ay[0] - u * e.Sy))),
-                             T(to_x * (t.ax[1] - tv * e.Sx - v * t.Sx - change * (e.ax[1] - v * e.Sx))),
-                             T(to_y * (t.ay[1] - tv * e.Sy - v * t.Sy - change * (e.ay[1] - v * e.Sy)))});
-  }
-}
+#ifdef GLR_WARP_SIZE
 
 template <class T>
 GLR_KERNEL barycentrics_jvp(const BarycentricsParams<T>& p) {
@@ -374,16 +327,38 @@ GLR_KERNEL barycentrics_jvp(const BarycentricsParams<T>& p) {
   const SampleAxis x_axis(p.W), y_axis(p.H);
   GLR_FOR_EACH_RUN(run, p.N * p.H, p.W, triangle_at) {
     VertexIndices t;
+    PixelTangents<T> pixel = {0, 0, 0, 0, 0, 0};
     if (load_triangle(p.tri, p.num_triangles, p.V, run.triangle, &t)) {
       const int64_t image = run.row / p.H * p.pos_stride;
       const Corners c = load_corners(p.pos + image, t), tangent = load_corners(p.tangent_pos + image, t);
       const double fx = x_axis(run.begin - run.row * p.W), fy = y_axis(run.row % p.H);
-      const EdgeTerms e = edge_terms(c, fx, fy), along = edge_terms_jvp(c, e, tangent, fx, fy);
-      barycentrics_run_jvp(p, run, e, along, noise_of_S<T>(c), x_axis.step, y_axis.step);
-      continue;
+      const TangentTerms<double> terms = tangent_terms<T>(c, tangent, fx, fy);
+      pixel = pixel_jvp<T>(terms, x_axis.step, y_axis.step, 0., [](double value) { return T(value); });
     }
-    for (int64_t i = run.begin; i < run.end; ++i) store4(p.tangent_rast + i * 4, {0, 0, 0, 0});
-    for (int64_t i = run.begin; p.tangent_rast_db && i < run.end; ++i) store4(p.tangent_rast_db + i * 4, {0, 0, 0, 0});
+    store4(p.tangent_rast + run.begin * 4, {pixel.u, pixel.v, T(0), T(0)});
+    if (p.tangent_rast_db) store4(p.tangent_rast_db + run.begin * 4, {pixel.u_x, pixel.u_y, pixel.v_x, pixel.v_y});
   }
 }
+
+#else
+
+template <class T>
+GLR_KERNEL barycentrics_jvp(const BarycentricsParams<T>& p) {
+  const SampleAxis x_axis(p.W), y_axis(p.H);
+  GLR_FOR_EACH(row, p.N * p.H) {
+    const int64_t image = row / p.H * p.pos_stride;
+    const BarycentricRow<T> target = {p.pos + image,
+                                      p.tri,
+                                      p.num_triangles,
+                                      p.V,
+                                      p.tangent_rast + row * p.W * 4,
+                                      p.tangent_rast_db ? p.tangent_rast_db + row * p.W * 4 : nullptr};
+    with_ids(p, row, [&](const auto& triangle_at) {
+      barycentrics_row_jvp(target, p.tangent_pos + image, x_axis, y_axis, row % p.H, triangle_at);
+    });
+  }
+}
+
+#endif
+
 GLR_EXPORT(barycentrics_jvp, BarycentricsParams)

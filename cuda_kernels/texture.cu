@@ -20,7 +20,7 @@ struct TextureParams {
   T* grad_uv;                          // [N, H, W, D]; null if not wanted
   T* grad_uv_da;                       // [N, H, W, 2 D]; null if not wanted
   T* grad_mip_level_bias;              // [N, H, W]; null if not wanted
-  const T* tangent_level[kMaxLevels];  // as level; null if none
+  const T* tangent_level[kMaxLevels];  // as level; all null if none
   const T* tangent_uv;                 // [N, H, W, D]; null if none
   const T* tangent_uv_da;              // [N, H, W, 2 D]; null if none
   const T* tangent_mip_level_bias;     // [N, H, W]; null if none
@@ -50,19 +50,19 @@ GLR_KERNEL texture_image(const TextureParams<T>& p) {
       find_points<F, B>(p, span, levels, k, &points);
       if constexpr (F == NEAREST) {
         find_nearest<B>(p, span, points, &lower);
-        with_channels<B>(p, [&](auto with) { read_nearest<decltype(with)::K>(p, span, lower); });
+        with_channels<B>(p, [&](auto with) { read_nearest<decltype(with)::K>(p, p.level, p.out, span, lower); });
       } else {
         find_footprints<F, B, 0>(p, span, levels, points, &lower);
-        prefetch_texels(p, span, levels, 0, lower);
+        prefetch_texels(p, p.level, span, levels, 0, lower);
         if (F == MIPMAP && levels.between) {
           find_footprints<F, B, 1>(p, span, levels, points, &upper);
-          prefetch_texels(p, span, levels, 1, upper);
+          prefetch_texels(p, p.level, span, levels, 1, upper);
           with_channels<B>(p, [&](auto with) {
-            read_texels<decltype(with)::K, decltype(with)::B, 2>(p, span, levels, lower, upper, k == 0);
+            read_texels<decltype(with)::K, decltype(with)::B, 2>(p, p.level, p.out, span, levels, lower, upper, k == 0);
           });
         } else {
           with_channels<B>(p, [&](auto with) {
-            read_texels<decltype(with)::K, decltype(with)::B, 1>(p, span, levels, lower, lower, k == 0);
+            read_texels<decltype(with)::K, decltype(with)::B, 1>(p, p.level, p.out, span, levels, lower, lower, k == 0);
           });
         }
       }
@@ -70,40 +70,71 @@ GLR_KERNEL texture_image(const TextureParams<T>& p) {
   }
 }
 
-// d sample along the tangents, of the pixels' lower levels or of the upper ones.
+// What has tangents: the texels, and what tells where they are read.
+struct Moving {
+  bool texels, points;
+};
+
+// What the pixels read of their lower levels or of the upper ones, and how that changes with their points.
 template <Filter F, Boundary B, int Upper, class T>
-GLR_FUNC void level_jvp(const TextureParams<T>& p, const PixelSpan& span, const SpanLevels<T>& levels,
-                        const SpanPoints<T>& points, const SpanTangents<T>& tangents, bool first) {
-  SpanFootprints<T> prints;
-  find_footprints<F, B, Upper>(p, span, levels, points, &prints);
-  prefetch_texels(p, span, levels, Upper, prints);
+GLR_FUNC void level_jvp(const TextureParams<T>& p, Moving moving, const PixelSpan& span, const SpanLevels<T>& levels,
+                        const SpanPoints<T>& points, const SpanTangents<B, T>& tangents, SpanFootprints<T>* prints,
+                        SpanChanges<T>* changes) {
+  find_footprints<F, B, Upper>(p, span, levels, points, prints);
+  if (moving.texels) prefetch_texels(p, p.tangent_level, span, levels, Upper, *prints);
+  if (!moving.points) return;
+  prefetch_texels(p, p.level, span, levels, Upper, *prints);
+  find_footprints_jvp<F, Upper>(span, *prints, tangents, changes);
+}
+
+// d sample along the tangents of the texels, of the pixels' points and of their levels.
+template <Boundary B, int Levels, class T>
+GLR_FUNC void sample_jvp(const TextureParams<T>& p, Moving moving, const PixelSpan& span, const SpanLevels<T>& levels,
+                         const SpanFootprints<T>& lower, const SpanFootprints<T>& upper, const SpanChanges<T>& below,
+                         const SpanChanges<T>& above, bool first) {
   with_channels<B>(p, [&](auto with) {
-    read_span_jvp<decltype(with)::K, decltype(with)::B>(p, span, levels, Upper, prints, tangents, first && Upper == 0);
+    using With = decltype(with);
+    if (!moving.points)
+      read_texels<With::K, With::B, Levels>(p, p.tangent_level, p.tangent_out, span, levels, lower, upper, first);
+    else if (moving.texels)
+      read_changes<With::K, With::B, Levels, true>(p, span, levels, lower, upper, below, above, first);
+    else
+      read_changes<With::K, With::B, Levels, false>(p, span, levels, lower, upper, below, above, first);
   });
 }
 
 template <Filter F, Boundary B, class T>
 GLR_KERNEL texture_image_jvp(const TextureParams<T>& p) {
+  constexpr int D = Coordinates<B, T>::D;
+  const bool texels = p.tangent_level[0] != nullptr;
+  const Moving moving = {texels, !texels || p.tangent_uv || p.tangent_uv_da || p.tangent_mip_level_bias};
   GLR_FOR_EACH_SPAN(span, p) {
     SpanLevels<T> levels;
     SpanPoints<T> points;
-    SpanTangents<T> tangents;
-    prefetch_next_span(p.uv, span, Coordinates<B, T>::D);
-    prefetch_next_span(p.tangent_uv, span, Coordinates<B, T>::D);
-    if (F == MIPMAP) prefetch_next_span(p.uv_da, span, Coordinates<B, T>::D * 2);
+    SpanTangents<B, T> tangents;
+    SpanFootprints<T> lower, upper;
+    SpanChanges<T> below, above;
+    prefetch_next_span(p.uv, span, D), prefetch_next_span(p.tangent_uv, span, D);
+    if (F == MIPMAP) prefetch_next_span(p.uv_da, span, D * 2), prefetch_next_span(p.tangent_uv_da, span, D * 2);
     prefetch_next_span(p.tangent_out, span, p.C);
     find_levels<F, B>(p, span, &levels);
     find_levels_jvp<F, B>(p, span, levels, &tangents);
     for (int32_t k = 0; k < levels.max_count; ++k) {
       find_points<F, B>(p, span, levels, k, &points);
       if constexpr (F == NEAREST) {
-        SpanFootprints<T> prints;
-        find_nearest<B>(p, span, points, &prints);
-        with_channels<B>(p, [&](auto with) { read_nearest_jvp<decltype(with)::K>(p, span, prints); });
+        find_nearest<B>(p, span, points, &lower);
+        for (int32_t j = 0; !moving.texels && j < span.count; ++j) lower.read[j] = 0;
+        with_channels<B>(
+            p, [&](auto with) { read_nearest<decltype(with)::K>(p, p.tangent_level, p.tangent_out, span, lower); });
       } else {
         find_points_jvp<F, B>(p, span, levels, k, points, &tangents);
-        level_jvp<F, B, 0>(p, span, levels, points, tangents, k == 0);
-        if (F == MIPMAP && levels.between) level_jvp<F, B, 1>(p, span, levels, points, tangents, k == 0);
+        level_jvp<F, B, 0>(p, moving, span, levels, points, tangents, &lower, &below);
+        if (F == MIPMAP && levels.between) {
+          level_jvp<F, B, 1>(p, moving, span, levels, points, tangents, &upper, &above);
+          sample_jvp<B, F == MIPMAP ? 2 : 1>(p, moving, span, levels, lower, upper, below, above, k == 0);
+        } else {
+          sample_jvp<B, 1>(p, moving, span, levels, lower, lower, below, below, k == 0);
+        }
       }
     }
   }
@@ -118,7 +149,7 @@ GLR_FUNC void level_bwd(const TextureParams<T>& p, const PixelSpan& span, const 
   prefetch_grads(p, span, levels, Upper, prints);
   if (by_coordinates) {
     SpanSampleGrads<T> samples;
-    prefetch_texels(p, span, levels, Upper, prints);
+    prefetch_texels(p, p.level, span, levels, Upper, prints);
     with_channels<B>(p, [&](auto with) {
       read_texels_bwd<decltype(with)::K, decltype(with)::B>(p, span, levels, Upper, prints, &samples);
     });

@@ -266,20 +266,20 @@ def _jvp_of(ctx, uv, uv_da, mip_level_bias, filter_mode, boundary_mode, max_anis
     *lookup, own_levels = ctx.lookup
     if own_levels and levels[0] is not None:
         levels = [levels[0], *build_levels_jvp(levels[0], len(at) - 1)]
-    moving = [level is not None for level in levels]
-    both = [*at, *(level for level in levels if level is not None)]
-    return _texture_jvp(uv, uv_da, mip_level_bias, *inputs, *lookup, moving, both)
+    tangents: list[torch.Tensor] = []
+    if any(level is not None for level in levels):
+        tangents = [torch.zeros_like(k) if level is None else level for k, level in zip(at, levels, strict=True)]
+    return _texture_jvp(uv, uv_da, mip_level_bias, *inputs, *lookup, tangents, at)
 
 
 def _jvp(tangent_uv, tangent_uv_da, tangent_mip_level_bias, uv, uv_da, mip_level_bias, *modes):
-    *lookup, moving, levels = modes
-    levels, tangents = levels[: len(moving)], iter(levels[len(moving) :])
+    *lookup, tangent_levels, levels = modes
     out = _fake_jvp(None, None, None, uv, uv_da, mip_level_bias, *modes)
     _launch(
         "jvp",
         *(uv, uv_da, mip_level_bias, lookup),
         level=levels,
-        tangent_level=[next(tangents) if moves else None for moves in moving],
+        tangent_level=tangent_levels,
         tangent_uv=tangent_uv,
         tangent_uv_da=tangent_uv_da,
         tangent_mip_level_bias=tangent_mip_level_bias,
@@ -388,10 +388,9 @@ _texture = Operator(
     backward=_backward,
     jvp=_jvp_of,
 )
-# `levels` ends with the tangents of those that are `moving`.
 _texture_jvp = Operator(
     "texture_jvp(Tensor? tangent_uv, Tensor? tangent_uv_da, Tensor? tangent_mip_level_bias, "
-    f"{_inputs}, bool[] moving, Tensor[] levels) -> Tensor",
+    f"{_inputs}, Tensor[] tangent_levels, Tensor[] levels) -> Tensor",
     _jvp,
     _fake_jvp,
 )

@@ -21,6 +21,10 @@ LOOPS = {  # functions of which the loops do nearly all of the work, and what th
     "set_up_runs<float>": r"vmulpd",
     "barycentrics_row<float": r"vmulpd",
     "barycentrics_row<double": r"vmulpd",
+    "set_up_tangents<float>": r"vmulpd",
+    "set_up_tangents<double>": r"vmulpd",
+    "barycentrics_row_jvp<float": r"vmulpd",
+    "barycentrics_row_jvp<double": r"vmulpd",
 }
 
 

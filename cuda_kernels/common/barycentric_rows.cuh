@@ -67,6 +67,16 @@ GLR_STEP void set_up_runs(const BarycentricRow<T>& row, const SampleAxis& x_axis
   }
 }
 
+// Four channels of the pixels x to x + 3, as far as the row goes: the next one may be another thread's.
+template <class T, class F>
+GLR_FUNC void store_pixels(T* out, int32_t x, int32_t W, const F channels[4]) {
+  F pixels[4] = {channels[0], channels[1], channels[2], channels[3]};
+  transpose(pixels[0], pixels[1], pixels[2], pixels[3]);
+  const int32_t count = min(kNumberLanes, W - x);
+  for (int j = 0; j < kNumberLanes; ++j)
+    if (j < count) store_lanes(out + (x + j) * 4, pixels[j]);
+}
+
 template <class T>
 GLR_FUNC void write_run(const BarycentricRow<T>& row, const RowRun& run, const RowTerms<double>& t,
                         const DepthLimits& limits, int32_t W) {
@@ -82,15 +92,9 @@ GLR_FUNC void write_run(const BarycentricRow<T>& row, const RowRun& run, const R
   for (int32_t x = run.begin; x < run.end; x += kNumberLanes) {
     const DoubleLanes at = all_lanes(double(x)) + DoubleLanes{0, 1, 2, 3};
     const PixelValues<F> b = pixel_values<F>(terms, nearest, farthest, at, round, widen);
-    F values[4] = {b.u, b.v, b.depth, all_lanes(id)}, changes[4] = {b.u_x, b.u_y, b.v_x, b.v_y};
-    transpose(values[0], values[1], values[2], values[3]);
-    transpose(changes[0], changes[1], changes[2], changes[3]);
-    const int32_t count = min(kNumberLanes, W - x);  // the next row may be another thread's
-    for (int j = 0; j < kNumberLanes; ++j) {
-      if (j >= count) continue;
-      store_lanes(row.rast + (x + j) * 4, values[j]);
-      if (row.rast_db) store_lanes(row.rast_db + (x + j) * 4, changes[j]);
-    }
+    const F values[4] = {b.u, b.v, b.depth, all_lanes(id)}, changes[4] = {b.u_x, b.u_y, b.v_x, b.v_y};
+    store_pixels(row.rast, x, W, values);
+    if (row.rast_db) store_pixels(row.rast_db, x, W, changes);
   }
 }
 
@@ -124,23 +128,22 @@ GLR_FUNC int32_t find_runs(const BarycentricRow<T>& row, int32_t begin, int32_t 
   return count;
 }
 
-// Row y of an image; `triangle_at` tells the id at each of its pixels.
-template <class T, class TriangleAt>
-GLR_STEP void barycentrics_row(const BarycentricRow<T>& row, const SampleAxis& x_axis, const SampleAxis& y_axis,
-                               int64_t y, const TriangleAt& triangle_at) {
-  const int32_t W = int32_t(x_axis.size);
+// Fills a row: set_up(runs, which) for four runs that have triangles, then write(run, r) for each of them, and zeros
+// where there is none. `triangle_at` tells the id at each of the row's pixels.
+template <class T, class TriangleAt, class SetUp, class Write>
+GLR_FUNC void fill_row(const BarycentricRow<T>& row, int32_t W, const TriangleAt& triangle_at, const SetUp& set_up,
+                       const Write& write) {
   RowRun runs[kRuns];
-  RunTerms terms;
   for (int32_t begin = 0; begin < W;) {
     const int32_t count = find_runs(row, begin, W, triangle_at, runs);
     int32_t which[kRuns + kNumberLanes], shown = 0;
     for (int32_t r = 0; r < count; ++r)
       if (runs[r].triangle >= 0) which[shown++] = r;
     for (int32_t r = shown; shown > 0 && r < shown + kNumberLanes - 1; ++r) which[r] = which[shown - 1];
-    for (int32_t r = 0; r < shown; r += kNumberLanes) set_up_runs(row, x_axis, y_axis, y, runs, which + r, &terms);
+    for (int32_t r = 0; r < shown; r += kNumberLanes) set_up(runs, which + r);
     for (int32_t r = 0; r < count; ++r) {
       if (runs[r].triangle >= 0) {
-        write_run(row, runs[r], terms.terms[r], terms.limits[r], W);
+        write(runs[r], r);
         continue;
       }
       const size_t first = size_t(runs[r].begin) * 4, bytes = size_t(runs[r].end - runs[r].begin) * 4 * sizeof(T);
@@ -149,6 +152,18 @@ GLR_STEP void barycentrics_row(const BarycentricRow<T>& row, const SampleAxis& x
     }
     begin = runs[count - 1].end;
   }
+}
+
+// Row y of an image.
+template <class T, class TriangleAt>
+GLR_STEP void barycentrics_row(const BarycentricRow<T>& row, const SampleAxis& x_axis, const SampleAxis& y_axis,
+                               int64_t y, const TriangleAt& triangle_at) {
+  const int32_t W = int32_t(x_axis.size);
+  RunTerms terms;
+  fill_row(
+      row, W, triangle_at,
+      [&](const RowRun* runs, const int32_t* which) { set_up_runs(row, x_axis, y_axis, y, runs, which, &terms); },
+      [&](const RowRun& run, int32_t r) { write_run(row, run, terms.terms[r], terms.limits[r], W); });
 }
 
 #endif

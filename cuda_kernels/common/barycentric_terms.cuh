@@ -127,3 +127,30 @@ GLR_FUNC PixelValues<F> pixel_values(const RowTerms<V>& t, V nearest, V farthest
           round(inverse_s * (t.a1_x - wide_v * t.S_x)),
           round(inverse_s * (t.a1_y - wide_v * t.S_y))};
 }
+
+constexpr double kSmallestS = 1e-290;  // below, triangles have no gradient: 1 / S would be infinite
+
+template <class V>
+GLR_FUNC V magnitude(V value) {
+  return value < 0. ? -value : value;
+}
+
+// How far S may be off because the positions are rounded to T: S is known no better, and 1 / S no larger.
+template <class T, class V>
+GLR_FUNC V noise_of_S(const CornersOf<V>& c) {
+  V noise = V{};
+  for (int i = 0; i < 3; ++i) {
+    const int j = i == 2 ? 0 : i + 1, k = i == 0 ? 2 : i - 1;
+    const V across = magnitude(c.w[j] - c.w[k]);
+    noise += (magnitude(c.x[i]) + magnitude(c.w[i])) * (magnitude(c.y[j] - c.y[k]) + across);
+    noise += (magnitude(c.y[i]) + magnitude(c.w[i])) * (magnitude(c.x[j] - c.x[k]) + across);
+  }
+  return noise * (sizeof(T) == 4 ? 0x1p-24 : 0x1p-53);
+}
+
+// 1 / S, as far as S is known.
+template <class V>
+GLR_FUNC V inverse_of_S(V s, V noise) {
+  const V none = V{}, one = none + 1., size = magnitude(s), far = size < noise ? noise : size;
+  return far > kSmallestS ? (s < 0. ? -one : one) / far : none;
+}

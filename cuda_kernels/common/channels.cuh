@@ -8,6 +8,7 @@
 #pragma once
 
 #include "lane_runs.cuh"
+#include "lanes.cuh"
 
 constexpr int kAnyNumber = 0, kFours = -4;  // of channels: any, and any multiple of four
 
@@ -83,6 +84,66 @@ template <class V, class T>
 GLR_FUNC void store(T* target, const V& value) {
   *reinterpret_cast<V*>(target) = value;
 }
+
+// For loops over channels that the host's compiler would not vectorize by itself: there, K channels of float32 that it
+// knows the number of are lanes, one register of up to four.
+//
+//   for (int64_t c = 0; c < C; c += channel_lanes<K, T>) store_channels<K>(out + c, weight * fetch_channels<K>(in +
+//   c));
+#ifdef GLR_WARP_SIZE
+template <int K, class T>
+using ChannelLanes = Channels<K, T>;
+template <int K, class T>
+constexpr int channel_lanes = channels_in<Channels<K, T>>;
+template <int K, class T>
+GLR_FUNC ChannelLanes<K, T> load_channels(const T* source) {
+  return load<ChannelLanes<K, T>>(source);
+}
+template <int K, class T>
+GLR_FUNC ChannelLanes<K, T> fetch_channels(const T* source) {
+  return fetch<ChannelLanes<K, T>>(source);
+}
+template <int K, class T>
+GLR_FUNC void store_channels(T* target, const ChannelLanes<K, T>& value) {
+  store(target, value);
+}
+#else
+template <int K, class T>
+constexpr bool has_lanes = K > 1 && sizeof(T) == sizeof(float);
+template <int K, class T>
+constexpr int channel_lanes = has_lanes<K, T> ? (K < kNumberLanes ? K : kNumberLanes) : 1;
+template <bool Lanes, class T>
+struct ChannelLanesOf {
+  using type = T;
+};
+template <>
+struct ChannelLanesOf<true, float> {
+  using type = FloatLanes;
+};
+template <int K, class T>
+using ChannelLanes = typename ChannelLanesOf<has_lanes<K, T>, T>::type;
+
+template <int K, class T>
+GLR_FUNC ChannelLanes<K, T> load_channels(const T* source) {
+  static_assert(K < kNumberLanes || K % kNumberLanes == 0);
+  if constexpr (!has_lanes<K, T>)
+    return *source;
+  else if constexpr (K == 2)
+    return FloatLanes{source[0], source[1], 0, 0};
+  else if constexpr (K == 3)
+    return FloatLanes{source[0], source[1], source[2], 0};
+  else
+    return load_lanes<FloatLanes>(source);
+}
+template <int K, class T>
+GLR_FUNC ChannelLanes<K, T> fetch_channels(const T* source) {
+  return load_channels<K>(source);
+}
+template <int K, class T>
+GLR_FUNC void store_channels(T* target, ChannelLanes<K, T> value) {
+  std::memcpy(target, &value, channel_lanes<K, T> * sizeof(T));
+}
+#endif
 
 GLR_FUNC void atomic_add_channels(float* target, float value) { atomic_add(target, value); }
 GLR_FUNC void atomic_add_channels(double* target, double value) { atomic_add(target, value); }

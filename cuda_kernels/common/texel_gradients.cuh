@@ -146,10 +146,9 @@ struct Bilinear {
 
 template <class V, class T>
 GLR_FUNC Bilinear<V> bilinear_at(const PixelTexels<T>& t, int32_t missing, T x1, T y1, int64_t c) {
-  V v[4], others{};
+  V v[4];
   for (int i = 0; i < 4; ++i) v[i] = t.zero[i] ? V{} : fetch<V>(t.texel[i] + c);
-  for (int i = 0; i < 4; ++i) others = others + (i == missing ? V{} : v[i]);
-  for (int i = 0; i < 4; ++i) v[i] = i == missing ? T(1) / T(3) * others : v[i];
+  fill_missing<T>(missing, v);
   const V right = v[1] - v[0], twist = (v[3] - v[2]) - right;
   const V below = v[0] + x1 * right, up = (v[2] + x1 * (v[3] - v[2])) - below;
   return {below + y1 * up, right + y1 * twist, up};
@@ -161,7 +160,7 @@ GLR_STEP void read_texels_bwd(const Params& p, const PixelSpan& span, const Span
                               const SpanFootprints<T>& prints, SpanSampleGrads<T>* grads) {
   using V = Channels<K, T>;
   const int64_t C = K > 0 ? K : p.C;
-  const auto texels_at = span_texels(p, span, levels, upper);
+  const auto texels_at = span_texels(p, p.level, span, levels, upper);
   for (int32_t j = 0; j < span.count; ++j) {
     T value = T(0), by_x = T(0), by_y = T(0);
     if (prints.read[j]) {

@@ -4,10 +4,10 @@
 #include "channels.cuh"
 #include "texture_steps.cuh"
 
-// The texels of one image's level.
-template <class Params>
-GLR_FUNC auto texels_of(const Params& p, int32_t k, int64_t image) {
-  return p.level[k] + (p.M > 1 ? image : 0) * p.level_size[k];
+// The texels of one image's level, or others of the same shape: `levels` is p.level or p.tangent_level.
+template <class Params, class T>
+GLR_FUNC const T* texels_of(const Params& p, const T* const* levels, int32_t k, int64_t image) {
+  return levels[k] + (p.M > 1 ? image : 0) * p.level_size[k];
 }
 
 // find(level) for the level of each pixel of a span; called once where that is the same for all of them.
@@ -25,8 +25,10 @@ GLR_FUNC auto per_level(const SpanLevels<T>& levels, const Find& find) {
 }
 
 template <class Params, class T>
-GLR_FUNC auto span_texels(const Params& p, const PixelSpan& span, const SpanLevels<T>& levels, int32_t upper) {
-  return per_level(levels, [&p, &span, upper](int32_t k) { return texels_of(p, k + upper, span.image); });
+GLR_FUNC auto span_texels(const Params& p, const T* const* texels, const PixelSpan& span, const SpanLevels<T>& levels,
+                          int32_t upper) {
+  return per_level(levels,
+                   [&p, texels, &span, upper](int32_t k) { return texels_of(p, texels, k + upper, span.image); });
 }
 
 // Calls step(Case<K, B>) for the number of channels. K is known to the compiler where it is worth a case of its own;
@@ -69,11 +71,11 @@ GLR_FUNC bool stays_cached(const Params& p, const SpanLevels<T>& levels, int32_t
 // Starts to bring the texels that pixels read of a level into the cache. All four: those of a row lie in two lines
 // often enough.
 template <class Params, class T>
-GLR_FUNC void prefetch_texels(const Params& p, const PixelSpan& span, const SpanLevels<T>& levels, int32_t upper,
-                              const SpanFootprints<T>& prints) {
+GLR_FUNC void prefetch_texels(const Params& p, const T* const* texels, const PixelSpan& span,
+                              const SpanLevels<T>& levels, int32_t upper, const SpanFootprints<T>& prints) {
   if (kSpan == 1 || stays_cached(p, levels, upper)) return;
   const int64_t C = p.C;
-  const auto texels_at = span_texels(p, span, levels, upper);
+  const auto texels_at = span_texels(p, texels, span, levels, upper);
   for (int32_t j = 0; j < span.count; ++j)
     for (int i = 0; i < 4; ++i) prefetch<false>(texels_at(j) + prints.texel[i][j] * C);
 }
@@ -104,16 +106,26 @@ GLR_FUNC V add_texels(V sum, const PixelTexels<T>& t, int64_t c) {
   return sum;
 }
 
-// What the pixels read of their lower levels and, with Levels == 2, of those above. The first sample is stored, others
-// are added to it.
+// Among the four texels around a point, the one that is missing at a corner of a cube is the mean of the others.
+template <class T, class V>
+GLR_FUNC void fill_missing(int32_t missing, V v[4]) {
+  V others{};
+  for (int i = 0; i < 4; ++i) others = others + (i == missing ? V{} : v[i]);
+  for (int i = 0; i < 4; ++i) v[i] = i == missing ? T(1) / T(3) * others : v[i];
+}
+
+// What the pixels read of their lower levels and, with Levels == 2, of those above, into image[N, H, W, C]. The first
+// sample is stored, others are added to it.
 template <int K, Boundary B, int Levels, class Params, class T>
-GLR_STEP void read_texels(const Params& p, const PixelSpan& span, const SpanLevels<T>& levels,
-                          const SpanFootprints<T>& lower, const SpanFootprints<T>& upper, bool first) {
+GLR_STEP void read_texels(const Params& p, const T* const* texels, T* image, const PixelSpan& span,
+                          const SpanLevels<T>& levels, const SpanFootprints<T>& lower, const SpanFootprints<T>& upper,
+                          bool first) {
   using V = Channels<K, T>;
   const int64_t C = K > 0 ? K : p.C;
-  const auto lower_at = span_texels(p, span, levels, 0), upper_at = span_texels(p, span, levels, Levels - 1);
+  const auto lower_at = span_texels(p, texels, span, levels, 0);
+  const auto upper_at = span_texels(p, texels, span, levels, Levels - 1);
   for (int32_t j = 0; j < span.count; ++j) {
-    T* out = p.out + (span.first + j) * C;
+    T* out = image + (span.first + j) * C;
     if (!lower.read[j]) {
       const int64_t end = first ? C : 0;
       GLR_SIMD_CHANNELS(K)
@@ -135,14 +147,15 @@ GLR_STEP void read_texels(const Params& p, const PixelSpan& span, const SpanLeve
 }
 
 template <int K, class Params, class T>
-GLR_STEP void read_nearest(const Params& p, const PixelSpan& span, const SpanFootprints<T>& prints) {
+GLR_STEP void read_nearest(const Params& p, const T* const* texels, T* image, const PixelSpan& span,
+                           const SpanFootprints<T>& prints) {
   using V = Channels<K, T>;
   const int64_t C = K > 0 ? K : p.C;
-  const T* level = texels_of(p, 0, span.image);
+  const T* level = texels_of(p, texels, 0, span.image);
   for (int32_t j = 0; j < span.count; ++j) {
     const T* texel = level + (prints.read[j] ? prints.texel[0][j] : 0) * C;
     GLR_SIMD_CHANNELS(K)
     for (int64_t c = 0; c < C; c += channels_in<V>)
-      store(p.out + (span.first + j) * C + c, prints.read[j] ? fetch<V>(texel + c) : V{});
+      store(image + (span.first + j) * C + c, prints.read[j] ? fetch<V>(texel + c) : V{});
   }
 }

@@ -1,77 +1,76 @@
-// How what texel_reads.cuh reads changes along tangents of the texels, of the pixels' points and of their levels.
+// How what the pixels of a span read changes with their points and levels, and with the texels, channel by channel.
+// (With the texels alone it changes as read_texels reads: it is linear in them.)
 #pragma once
 
-#include "texel_gradients.cuh"
+#include "texel_reads.cuh"
 #include "texture_tangents.cuh"
 
-// The tangents of one image's level; null if none.
-template <class Params>
-GLR_FUNC auto tangent_texels_of(const Params& p, int32_t k, int64_t image) {
-  const auto* level = p.tangent_level[k];
-  return level ? level + (p.M > 1 ? image : 0) * p.level_size[k] : nullptr;
-}
-
-// How what a pixel reads of a level changes with its point and its level, along their tangents.
+// The texels that a pixel reads of one level, their tangents, and how the pixel moves among them.
 template <class T>
-struct SampleTangent {
-  T by_x, by_y, by_level;
+struct PixelChanges {
+  PixelTexels<T> texels, tangents;
+  int32_t missing;
+  T first, right, up, twist;
 };
 
-// d sample along the tangents of a pixel's texels, its point and its level, added to out[C].
-template <int K, class T>
-GLR_FUNC void read_texels_jvp(int64_t channels, const PixelTexels<T>& t, const T* level, const T* tangent_level,
-                              int32_t missing, T x1, T y1, const SampleTangent<T>& along, T* out) {
-  using V = Channels<K, T>;
-  const int64_t C = K > 0 ? K : channels;
-  if (tangent_level) {
-    GLR_SIMD
-    for (int64_t c = 0; c < C; c += channels_in<V>) {
-      V sum = load<V>(out + c);
-      for (int i = 0; i < 4; ++i)
-        sum = sum + (t.zero[i] ? V{} : t.weight[i] * load<V>(tangent_level + (t.texel[i] - level) + c));
-      store(out + c, sum);
-    }
-  }
-  if (along.by_x == T(0) && along.by_y == T(0) && along.by_level == T(0)) return;
-  GLR_SIMD
-  for (int64_t c = 0; c < C; c += channels_in<V>) {
-    const Bilinear<V> at = bilinear_at<V>(t, missing, x1, y1, c);
-    const V by_point = along.by_x * at.by_x + along.by_y * at.by_y;
-    store(out + c, load<V>(out + c) + by_point + along.by_level * at.value);
-  }
+template <Boundary B, class T>
+GLR_FUNC PixelChanges<T> pixel_changes(const T* level, const T* tangent_level, const SpanFootprints<T>& prints,
+                                       const SpanChanges<T>& changes, int32_t j, int64_t C) {
+  return {pixel_texels<B>(level, prints, j, C),
+          pixel_texels<B>(tangent_level, prints, j, C),
+          B == CUBE ? prints.missing[j] : -1,
+          changes.first[j],
+          changes.right[j],
+          changes.up[j],
+          changes.twist[j]};
 }
 
-// The same for the pixels of a span; the first level they read is stored.
-template <int K, Boundary B, class Params, class T>
-GLR_STEP void read_span_jvp(const Params& p, const PixelSpan& span, const SpanLevels<T>& levels, int32_t upper,
-                            const SpanFootprints<T>& prints, const SpanTangents<T>& tangents, bool first) {
+// How what the pixel reads changes, in channel c and those moved with it, added to `sum`.
+template <int K, Boundary B, bool Texels, class V, class T>
+GLR_FUNC V add_changes(V sum, const PixelChanges<T>& p, int64_t c) {
+  V v[4];
+  for (int i = 0; i < 4; ++i) v[i] = p.texels.zero[i] ? V{} : fetch_channels<K>(p.texels.texel[i] + c);
+  if (B == CUBE) fill_missing<T>(p.missing, v);
+  const V to_right = v[1] - v[0];
+  sum = sum + (p.first * v[0] + p.right * to_right + p.up * (v[2] - v[0]) + p.twist * ((v[3] - v[2]) - to_right));
+  for (int i = 0; Texels && i < 4; ++i)
+    sum = sum + (p.tangents.zero[i] ? V{} : p.tangents.weight[i] * fetch_channels<K>(p.tangents.texel[i] + c));
+  return sum;
+}
+
+// How what the pixels read of their lower levels and, with Levels == 2, of those above changes; Texels: whether the
+// texels have tangents. The first sample is stored, others are added to it.
+template <int K, Boundary B, int Levels, bool Texels, class Params, class T>
+GLR_STEP void read_changes(const Params& p, const PixelSpan& span, const SpanLevels<T>& levels,
+                           const SpanFootprints<T>& lower, const SpanFootprints<T>& upper, const SpanChanges<T>& below,
+                           const SpanChanges<T>& above, bool first) {
+  using V = ChannelLanes<K, T>;
   const int64_t C = K > 0 ? K : p.C;
-  const auto texels_at = span_texels(p, span, levels, upper);
-  const auto tangents_at =
-      per_level(levels, [&p, &span, upper](int32_t k) { return tangent_texels_of(p, k + upper, span.image); });
+  const T* const* tangents = Texels ? p.tangent_level : p.level;
+  const auto lower_at = span_texels(p, p.level, span, levels, 0);
+  const auto upper_at = span_texels(p, p.level, span, levels, Levels - 1);
+  const auto lower_tangents = span_texels(p, tangents, span, levels, 0);
+  const auto upper_tangents = span_texels(p, tangents, span, levels, Levels - 1);
   for (int32_t j = 0; j < span.count; ++j) {
     T* out = p.tangent_out + (span.first + j) * C;
-    T sum[K > 0 ? K : 1];
-    for (int64_t c = 0; c < K; ++c) sum[c] = first ? T(0) : out[c];
-    for (int64_t c = 0; K == 0 && first && c < C; ++c) out[c] = T(0);
-    if (prints.read[j]) {
-      const SampleTangent<T> along = {prints.factor[j] * prints.x.slope[j] * tangents.s[j],
-                                      prints.factor[j] * prints.y.slope[j] * tangents.t[j],
-                                      upper ? tangents.fraction[j] : -tangents.fraction[j]};
-      const T* level = texels_at(j);
-      read_texels_jvp<K>(p.C, pixel_texels<B>(level, prints, j, C), level, tangents_at(j),
-                         B == CUBE ? prints.missing[j] : -1, prints.x.weight1[j], prints.y.weight1[j], along,
-                         K > 0 ? sum : out);
+    const bool both = Levels == 2 && upper.read[j];
+    if (!lower.read[j] || !(Texels || below.any[j] || (both && above.any[j]))) {
+      const int64_t end = first ? C : 0;
+      for (int64_t c = 0; c < end; ++c) out[c] = T(0);
+      continue;
     }
-    for (int64_t c = 0; c < K; ++c) out[c] = sum[c];
+    const PixelChanges<T> t = pixel_changes<B>(lower_at(j), lower_tangents(j), lower, below, j, C);
+    if (!both) {
+      GLR_SIMD_CHANNELS(K)
+      for (int64_t c = 0; c < C; c += channel_lanes<K, T>)
+        store_channels<K>(out + c, add_changes<K, B, Texels>(first ? V{} : load_channels<K>(out + c), t, c));
+      continue;
+    }
+    const PixelChanges<T> u = pixel_changes<B>(upper_at(j), upper_tangents(j), upper, above, j, C);
+    GLR_SIMD_CHANNELS(K)
+    for (int64_t c = 0; c < C; c += channel_lanes<K, T>) {
+      const V sum = add_changes<K, B, Texels>(first ? V{} : load_channels<K>(out + c), t, c);
+      store_channels<K>(out + c, add_changes<K, B, Texels>(sum, u, c));
+    }
   }
-}
-
-template <int K, class Params, class T>
-GLR_STEP void read_nearest_jvp(const Params& p, const PixelSpan& span, const SpanFootprints<T>& prints) {
-  const int64_t C = K > 0 ? K : p.C;
-  const T* level = tangent_texels_of(p, 0, span.image);
-  for (int32_t j = 0; j < span.count; ++j)
-    for (int64_t c = 0; c < C; ++c)
-      p.tangent_out[(span.first + j) * C + c] = level && prints.read[j] ? level[prints.texel[0][j] * C + c] : T(0);
 }

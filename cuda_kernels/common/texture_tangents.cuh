@@ -4,12 +4,21 @@
 
 #include "texture_steps.cuh"
 
-template <class T>
+// Tangents of a span's arguments, and of what the steps make of them.
+template <Boundary B, class T>
 struct SpanTangents {
+  static constexpr int D = Coordinates<B, T>::D;
+  T uv[D][kSpan], axis[D][kSpan];  // of the pixel's middle, and of the axis along which its samples lie
   T s[kSpan], t[kSpan];            // of the current sample's point
   T fraction[kSpan];               // of the upper level's weight, with the sample's
-  T axis_x[kSpan], axis_y[kSpan];  // of SampleAxis
-  bool by_da[kSpan];               // whether uv_da has a finite derivative
+};
+
+// How what the pixels read of a level changes: by these times the first texel, the second less the first (to the
+// right), the third less the first (up), and what the fourth has beyond both.
+template <class T>
+struct SpanChanges {
+  int32_t any[kSpan];  // whether one of these is not zero
+  T first[kSpan], right[kSpan], up[kSpan], twist[kSpan];
 };
 
 // d J along the tangents of (uv, uv_da), tangent_uv[D] and tangent_da[2 D].
@@ -45,42 +54,68 @@ GLR_FUNC T dot(const EllipseGrad<T>& a, const EllipseGrad<T>& b) {
   return a.A * b.A + a.B * b.B + a.K * b.K;
 }
 
-// d (level, axis) along the tangents of (uv_da, uv, mip_level_bias). Pixels where that of uv_da is not finite have none
-// of it.
+// The tangents of a span's uv or uv_da, of M numbers a pixel; zeros where there are none.
+template <int M, class T>
+GLR_FUNC void load_tangents(const T* tangent, const PixelSpan& span, T (*out)[kSpan]) {
+  for (int m = 0; !tangent && m < M; ++m)
+    for (int32_t j = 0; j < span.count; ++j) out[m][j] = T(0);
+  for (int32_t j = 0; tangent && j < span.count; ++j)
+    for (int m = 0; m < M; ++m) out[m][j] = tangent[(span.first + j) * M + m];
+}
+
+// d (level, axis) along the tangents of (uv_da, uv). Pixels where it is not finite have none of it.
+template <Boundary B, bool Anisotropic, class Params, class T>
+GLR_FUNC void find_widths_jvp(const Params& p, const PixelSpan& span, const SpanLevels<T>& levels,
+                              SpanTangents<B, T>* tangents) {
+  constexpr int D = Coordinates<B, T>::D;
+  T along_da[2 * D][kSpan];
+  load_tangents<2 * D>(p.tangent_uv_da, span, along_da);
+  for (int32_t j = 0; j < span.count; ++j) {
+    const int64_t pixel = span.first + j;
+    const Coordinates<B, T> uv = coordinates_at<B>(p.uv, pixel);
+    const T* da = p.uv_da + pixel * 2 * D;
+    T tangent_uv[D], tangent_da[2 * D];
+    for (int d = 0; d < D; ++d) tangent_uv[d] = tangents->uv[d][j];
+    for (int d = 0; d < 2 * D; ++d) tangent_da[d] = along_da[d][j];
+    const TexelJacobian<T> jacobian = base_jacobian(p, uv, pixel);
+    const PixelEllipse<T> e = pixel_ellipse(jacobian);
+    const EllipseGrad<T> along =
+        pixel_ellipse_jvp(jacobian, jacobian_jvp(uv, da, T(int32_t(p.w)), T(int32_t(p.h)), tangent_uv, tangent_da));
+    const FilterWidth<T> width =
+        Anisotropic ? filter_width(jacobian, e, p.max_anisotropy) : FilterWidth<T>{e.lambda, false};
+    const T level = dot(mip_level_bwd(e, width, levels.fraction[j] > T(0) ? T(1) : T(0)), along);
+    if (Anisotropic) {
+      const SampleAxis<T> samples = levels.samples(j);
+      const bool several = samples.count > 1;
+      const T turn = (along.K * (e.A - e.B) - (along.A - along.B) * e.K) / (T(4) * e.R * e.R);
+      const T angle = several ? turn : T(0);
+      const bool finite = T(0) * level + T(0) * angle == T(0);
+      tangents->fraction[j] = finite ? level : T(0);
+      for (int d = 0; d < D; ++d) {
+        const T axis = da[d * 2] * (-samples.y * angle) + da[d * 2 + 1] * (samples.x * angle);
+        const T sum = axis + (tangent_da[d * 2] * samples.x + tangent_da[d * 2 + 1] * samples.y);
+        tangents->axis[d][j] = finite & several ? sum : T(0);
+      }
+    } else {
+      tangents->fraction[j] = T(0) * level == T(0) ? level : T(0);
+    }
+  }
+}
+
+// d (level, axis) along the tangents of (uv_da, uv, mip_level_bias).
 template <Filter F, Boundary B, class Params, class T>
 GLR_FUNC void find_levels_jvp(const Params& p, const PixelSpan& span, const SpanLevels<T>& levels,
-                              SpanTangents<T>* tangents) {
-  constexpr int D = Coordinates<B, T>::D;
-  for (int32_t j = 0; j < span.count; ++j) {
-    tangents->fraction[j] = tangents->axis_x[j] = tangents->axis_y[j] = T(0);
-    tangents->by_da[j] = p.tangent_uv_da && p.max_anisotropy > 1;
-  }
+                              SpanTangents<B, T>* tangents) {
+  load_tangents<tangents->D>(p.tangent_uv, span, tangents->uv);
   if (F != MIPMAP) return;
+  for (int32_t j = 0; j < span.count; ++j) tangents->fraction[j] = T(0);
+  for (int d = 0; d < tangents->D; ++d)
+    for (int32_t j = 0; j < span.count; ++j) tangents->axis[d][j] = T(0);
   if (p.uv_da && !p.nearest_level && (p.tangent_uv_da || (B == CUBE && p.tangent_uv))) {
-    for (int32_t j = 0; j < span.count; ++j) {
-      const int64_t pixel = span.first + j;
-      if (p.max_anisotropy == 1 && !(levels.fraction[j] > T(0))) continue;
-      const Coordinates<B, T> uv = coordinates_at<B>(p.uv, pixel);
-      const T* da = p.uv_da + pixel * 2 * D;
-      T tangent_uv[D], tangent_da[2 * D];
-      for (int d = 0; d < D; ++d) tangent_uv[d] = p.tangent_uv ? p.tangent_uv[pixel * D + d] : T(0);
-      for (int d = 0; d < 2 * D; ++d) tangent_da[d] = p.tangent_uv_da ? p.tangent_uv_da[pixel * 2 * D + d] : T(0);
-      const TexelJacobian<T> jacobian = base_jacobian(p, uv, pixel);
-      const PixelEllipse<T> e = pixel_ellipse(jacobian);
-      const EllipseGrad<T> along =
-          pixel_ellipse_jvp(jacobian, jacobian_jvp(uv, da, T(int32_t(p.w)), T(int32_t(p.h)), tangent_uv, tangent_da));
-      const FilterWidth<T> width =
-          p.max_anisotropy > 1 ? filter_width(jacobian, e, p.max_anisotropy) : FilterWidth<T>{e.lambda, false};
-      const T level = dot(mip_level_bwd(e, width, levels.fraction[j] > T(0) ? T(1) : T(0)), along);
-      const SampleAxis<T> samples = levels.samples(j);
-      T angle = T(0);
-      if (samples.count > 1) angle = (along.K * (e.A - e.B) - (along.A - along.B) * e.K) / (T(4) * e.R * e.R);
-      const bool finite = isfinite(level) && isfinite(angle);
-      tangents->fraction[j] = finite ? level : T(0);
-      tangents->axis_x[j] = finite ? -samples.y * angle : T(0);
-      tangents->axis_y[j] = finite ? samples.x * angle : T(0);
-      tangents->by_da[j] = tangents->by_da[j] & finite;
-    }
+    if (is_anisotropic<F>(p))
+      find_widths_jvp<B, true>(p, span, levels, tangents);
+    else
+      find_widths_jvp<B, false>(p, span, levels, tangents);
   }
   for (int32_t j = 0; p.tangent_mip_level_bias && j < span.count; ++j)
     tangents->fraction[j] += p.tangent_mip_level_bias[span.first + j];
@@ -91,29 +126,18 @@ GLR_FUNC void find_levels_jvp(const Params& p, const PixelSpan& span, const Span
 // d (s, t) of sample k along the tangents of uv and of the samples' axis.
 template <Filter F, Boundary B, class Params, class T>
 GLR_FUNC void find_points_jvp(const Params& p, const PixelSpan& span, const SpanLevels<T>& levels, int32_t k,
-                              const SpanPoints<T>& points, SpanTangents<T>* tangents) {
+                              const SpanPoints<T>& points, SpanTangents<B, T>* tangents) {
   constexpr int D = Coordinates<B, T>::D;
-  const bool several = F == MIPMAP && levels.max_count > 1;
+  const bool several = is_anisotropic<F>(p) && levels.max_count > 1;
   for (int32_t j = 0; j < span.count; ++j) {
-    const int64_t pixel = span.first + j;
     T tangent[D];
-    for (int d = 0; d < D; ++d) tangent[d] = p.tangent_uv ? p.tangent_uv[pixel * D + d] : T(0);
-    if (several) {
-      const SampleAxis<T> samples = levels.samples(j);
-      const T position = sample_position(samples, k);
-      for (int d = 0; d < D; ++d) {
-        const T* da = p.uv_da + (pixel * D + d) * 2;
-        T axis = da[0] * tangents->axis_x[j] + da[1] * tangents->axis_y[j];
-        if (tangents->by_da[j]) {
-          const T* tangent_da = p.tangent_uv_da + (pixel * D + d) * 2;
-          axis += tangent_da[0] * samples.x + tangent_da[1] * samples.y;
-        }
-        tangent[d] += samples.count > 1 ? position * axis : T(0);
-      }
-    }
+    for (int d = 0; d < D; ++d) tangent[d] = tangents->uv[d][j];
+    if (several)
+      for (int d = 0; d < D; ++d) tangent[d] += sample_position(levels.samples(j), k) * tangents->axis[d][j];
     if constexpr (B == CUBE) {
       tangents->s[j] = tangents->t[j] = T(0);
       if (points.face[j] < 0) continue;
+      const int64_t pixel = span.first + j;
       const Coordinates<B, T> uv =
           several ? coordinates_at<B>(p.uv, p.uv_da, pixel, levels.samples(j), k) : coordinates_at<B>(p.uv, pixel);
       const FaceVector<T> f = to_face(points.face[j], direction_of(uv));
@@ -123,5 +147,23 @@ GLR_FUNC void find_points_jvp(const Params& p, const PixelSpan& span, const Span
     } else {
       tangents->s[j] = tangent[0], tangents->t[j] = tangent[1];
     }
+  }
+}
+
+// How what the pixels read of their level, or of the one above it, changes with their points and their levels.
+//   x0 y0 v0 + x1 y0 v1 + x0 y1 v2 + x1 y1 v3 = v0 + x1 (v1 - v0) + y1 (v2 - v0) + x1 y1 (v3 - v2 - v1 + v0)
+// Differences of texels, so that where these are alike nothing is left of them.
+template <Filter F, int Upper, Boundary B, class T>
+GLR_FUNC void find_footprints_jvp(const PixelSpan& span, const SpanFootprints<T>& prints,
+                                  const SpanTangents<B, T>& tangents, SpanChanges<T>* changes) {
+  for (int32_t j = 0; j < span.count; ++j) {
+    const T by_x = prints.factor[j] * prints.x.slope[j] * tangents.s[j];
+    const T by_y = prints.factor[j] * prints.y.slope[j] * tangents.t[j];
+    const T by_level = F != MIPMAP ? T(0) : Upper ? tangents.fraction[j] : -tangents.fraction[j];
+    const T x1 = prints.x.weight1[j], y1 = prints.y.weight1[j];
+    changes->any[j] = (by_x != T(0)) | (by_y != T(0)) | (by_level != T(0));
+    changes->first[j] = by_level;
+    changes->right[j] = by_x + by_level * x1, changes->up[j] = by_y + by_level * y1;
+    changes->twist[j] = by_x * y1 + by_y * x1 + by_level * (x1 * y1);
   }
 }
