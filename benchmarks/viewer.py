@@ -85,7 +85,7 @@ def measure(arguments: dict, watched: bool, seconds: float) -> dict[str, float]:
         address = f"ws://127.0.0.1:{viewer._live.port}"
         with subprocess.Popen([sys.executable, "-c", WATCHER, address]) as watcher:
             try:
-                while not viewer._live._watchers:
+                while not viewer._live.watched:
                     time.sleep(0.05)
                 return run(viewer, seconds)
             finally:

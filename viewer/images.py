@@ -8,33 +8,15 @@ import torch
 from glraster.cuda_kernels.launcher import new_output_like
 
 from .extras import needed
+from .grid import Legend, Picture
 
-__all__ = ["Legend", "Picture", "Snapshot", "checked", "colored", "tiled", "to_picture"]
+__all__ = ["Snapshot", "checked", "colored", "tiled", "to_picture"]
 
 MAGENTA = (255, 0, 255)  # what is not a number
 DARK = (24, 24, 24)  # no scalar, no id
 MOST_IMAGES = 64  # of a minibatch
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64)
-
-
-@dataclass(frozen=True)
-class Legend:
-    """What the colours of a scalar picture mean."""
-
-    kind: str  # 'range': colors from low to high; 'ids': colors in turn
-    low: float
-    high: float
-    colors: np.ndarray  # uint8 [K, 3]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """What an output shows under one name."""
-
-    name: str
-    pixels: np.ndarray  # uint8 [H, W, 3], the top row first
-    legend: Legend | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,9 +31,10 @@ class Snapshot:
     @classmethod
     def of(cls, tensor: torch.Tensor) -> "Snapshot":
         """Copies a checked tensor; on a GPU without waiting for it."""
-        with torch.no_grad():
-            kept = tensor[:MOST_IMAGES].detach()
-            copy = new_output_like(kept).copy_(kept)
+        kept = tensor.detach()
+        if len(kept) > MOST_IMAGES:
+            kept = kept[:MOST_IMAGES]
+        copy = kept.clone(memory_format=torch.contiguous_format)  # on CPUs the loop's only work for the viewer
         ready = None
         if tensor.is_cuda:
             ready = torch.cuda.Event()
@@ -87,13 +70,13 @@ def checked(name: str, image: object) -> torch.Tensor:
         raise TypeError(f"show(): {name} must be a tensor or an array, got {type(image).__name__}")
     if image.dtype not in (*_FLOATS, *_INTEGERS, torch.uint8, torch.bool):
         raise TypeError(f"show(): {name} must be of floats, integers or bools, got {image.dtype}")
-    shape = list(image.shape)
+    shape = image.shape
     if image.ndim == 2:
         image = image[..., None]
     if image.ndim not in (3, 4) or not 1 <= image.shape[-1] <= 4:
-        raise ValueError(f"show(): {name} must be [H, W, C] or [N, H, W, C] with C from 1 to 4, got {shape}")
+        raise ValueError(f"show(): {name} must be [H, W, C] or [N, H, W, C] with C from 1 to 4, got {list(shape)}")
     if image.numel() == 0:
-        raise ValueError(f"show(): {name} has no pixels, got {shape}")
+        raise ValueError(f"show(): {name} has no pixels, got {list(shape)}")
     if image.dtype in _INTEGERS and image.shape[-1] != 1:
         raise TypeError(f"show(): {name} has {image.shape[-1]} channels and must be float or uint8, got {image.dtype}")
     return image if image.ndim == 4 else image[None]

@@ -14,6 +14,7 @@ from .window_texture import Texture
 from .window_thread import ui_thread
 
 if TYPE_CHECKING:
+    from .mirror import Mirror
     from .viewer import Viewer
 
 __all__ = ["WindowOutput"]
@@ -25,15 +26,25 @@ BACKGROUND = (0.125, 0.133, 0.149)
 class WindowOutput:
     """Opens a window, which lives on a thread of its own; closing it ends nothing else.
 
+    Args:
+        viewer: what it shows: a `Viewer` of this process, or the mirror of one.
+
     Raises:
         RuntimeError: a package is missing, or there is no display or no OpenGL for it.
     """
 
-    def __init__(self, viewer: "Viewer"):
+    watched = True
+
+    def __init__(self, viewer: "Viewer | Mirror"):
         for module in ("glfw", "moderngl", "imgui_bundle"):
             needed(module, "viewer")
         self._ui = ui_thread()
         self._window = self._ui.call(_Window, viewer)
+
+    @property
+    def shown(self) -> int:
+        """How many pictures it has had that were new."""
+        return self._window.shown
 
     @property
     def alive(self) -> bool:
@@ -53,15 +64,16 @@ class WindowOutput:
 class _Window:
     """Everything here runs on the thread of windows."""
 
-    def __init__(self, viewer: "Viewer"):
+    def __init__(self, viewer: "Viewer | Mirror"):
         # Before anything of OpenGL: the choice of PyOpenGL's platform, which is EGL as in headless contexts.
-        import glraster.interop.context  # noqa: F401
+        import glraster.interop.gl  # noqa: F401
 
         self._glfw, self._moderngl = needed("glfw", "viewer"), needed("moderngl", "viewer")
         self._imgui, self._implot = needed("imgui_bundle.imgui", "viewer"), needed("imgui_bundle.implot", "viewer")
         self._viewer, self.alive = viewer, False
         self._textures: dict[str, Texture] = {}
         self._seen, self._settling, self._drawn = -1, SETTLING, 0.0
+        self.shown = 0
         self._handle = _open(self._glfw, viewer.title, *viewer.size)
         try:
             self._glfw.make_context_current(self._handle)
@@ -111,6 +123,7 @@ class _Window:
                 return
             version, now = self._viewer.stage.version, time.monotonic()
             if (version != self._seen or self._settling) and now - self._drawn >= 1 / self._viewer.fps:
+                self.shown += version != self._seen
                 self._settling = SETTLING if version != self._seen else self._settling - 1
                 self._seen, self._drawn = version, now
                 self._draw()
@@ -167,6 +180,7 @@ class _Window:
         self._renderer.render(self._imgui.get_draw_data())
 
     def _refresh_textures(self, room: tuple[int, int]) -> None:
+        self._viewer.stage.make_room(room)
         sources, camera = self._viewer.stage.sources(), self._viewer.camera
         for name in set(self._textures) - set(sources):
             self._textures.pop(name).release()
