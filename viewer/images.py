@@ -34,7 +34,7 @@ class Snapshot:
         kept = tensor.detach()
         if len(kept) > MOST_IMAGES:
             kept = kept[:MOST_IMAGES]
-        copy = kept.clone(memory_format=torch.contiguous_format)  # on CPUs the loop's only work for the viewer
+        copy = new_output_like(kept).copy_(kept)  # into memory that was used before: half the time of a clone
         ready = None
         if tensor.is_cuda:
             ready = torch.cuda.Event()

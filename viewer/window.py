@@ -56,6 +56,11 @@ class WindowOutput:
         if self.alive:
             self._ui.call(self._window.close)
 
+    @property
+    def events(self) -> int | None:
+        """How many inputs it has seen, once everything stands that the last of them has moved; None before."""
+        return None if self._window.unsettled else self._window.events
+
     def read(self) -> np.ndarray:
         """What the window shows, drawn anew: uint8 [H, W, 3], the top row first."""
         return self._ui.call(self._window.read)
@@ -73,7 +78,7 @@ class _Window:
         self._viewer, self.alive = viewer, False
         self._textures: dict[str, Texture] = {}
         self._seen, self._settling, self._drawn = -1, SETTLING, 0.0
-        self.shown = 0
+        self.shown = self.events = 0  # new pictures, and what mouse and keyboard did
         self._handle = _open(self._glfw, viewer.title, *viewer.size)
         try:
             self._glfw.make_context_current(self._handle)
@@ -110,10 +115,16 @@ class _Window:
 
             def noticed(*arguments: Any, handler=handler) -> None:
                 self._settling = SETTLING
+                self.events += 1
                 self._imgui.set_current_context(self._contexts[0])
                 handler(*arguments)
 
             register(self._handle, noticed)
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether there are frames to be drawn."""
+        return self._settling > 0
 
     def frame(self) -> None:
         """Draws if there is something new and time for it; closes when the user wants that."""
