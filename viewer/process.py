@@ -114,6 +114,11 @@ class ProcessOutput:
         said, port = answer
         return port, said
 
+    @property
+    def pid(self) -> int:
+        """Id of the output's process."""
+        return self._process.pid
+
     def ask(self, name: str, *arguments: Any, fresh: bool = False) -> Any:
         """Reads an attribute of the output, or calls a method; with `fresh`, once it has the newest pictures.
 

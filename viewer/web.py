@@ -89,6 +89,11 @@ class WebOutput:
         with self._lock:
             self._watchers.pop(client.client_id, None)
 
+    @property
+    def poses(self) -> list[Pose]:
+        """The camera of every watcher, as their browsers say."""
+        return [watcher.pose() for watcher in self._watchers_now()]
+
     def _watchers_now(self) -> list["_Watcher"]:
         with self._lock:
             return list(self._watchers.values())
@@ -134,7 +139,7 @@ class _Watcher:
         self.client, self._camera = client, viewer.camera
         self.sent_size: tuple[int, int] | None = None
         self._stage = viewer.stage
-        self._known = self._pose()  # where its camera is, as it says
+        self._known = self.pose()  # where its camera is, as it says
         self._told: Pose | None = viewer.camera.pose  # a pose that it has been given and not taken yet
         self._when, self._attempts = float("-inf"), 0
         client.camera.on_update(self._moved)
@@ -160,7 +165,7 @@ class _Watcher:
             camera.up_direction, camera.position, camera.look_at = pose.up, pose.eye, pose.target
 
     async def _moved(self, _) -> None:
-        self._known = self._pose()
+        self._known = self.pose()
         if self._told is not None:  # until it has taken the pose, what it says is older than that
             if _close(self._known, self._told):
                 self._told = None
@@ -168,9 +173,10 @@ class _Watcher:
             self._camera.place(*self._known)
         self._stage.touch()  # perhaps its size has changed
 
-    def _pose(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def pose(self) -> Pose:
+        """Where its camera is."""
         camera = self.client.camera
-        return camera.position, camera.look_at, camera.up_direction
+        return Pose(camera.position, camera.look_at, camera.up_direction)
 
 
 def _close(a, b) -> bool:
