@@ -28,8 +28,9 @@ def main(kind: str, parent: int, handles: list[int]) -> None:
         handles: the ends of three connections - frames, calls, questions - and shared memory.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the loop, whose end ends this
-    frames, calls, questions = map(Connection, handles[:3])
-    mirror = Mirror(*questions.recv(), frames, calls, Pixels(handles[3]))
+    frames, calls, questions = (Connection(handle) for handle in handles[:3])
+    settings, state = questions.recv()
+    mirror = Mirror(settings, state, frames, calls, Pixels(handles[3]))
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said):
