@@ -37,10 +37,11 @@ def main(kind: str, parent: int, handles: list[int]) -> None:
             output = _open(kind, mirror)
     except Exception as error:
         questions.send(error)
-        return
+        os._exit(1)
     warnings.showwarning = partial(_pass_on, mirror)
-    for thread in os.listdir("/proc/self/task"):
-        os.setpriority(os.PRIO_PROCESS, int(thread), min(os.getpriority(os.PRIO_PROCESS, int(thread)) + MODEST, 19))
+    for thread in map(int, os.listdir("/proc/self/task")):
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            os.setpriority(os.PRIO_PROCESS, thread, min(os.getpriority(os.PRIO_PROCESS, thread) + MODEST, 19))
     questions.send((said.getvalue(), getattr(output, "port", None)))
     with contextlib.suppress(EOFError, OSError):
         while output.alive and os.getppid() == parent:

@@ -1,5 +1,6 @@
 """From tensors to pictures: checks, colours, colour maps and their legends. Row 0 of a tensor is the bottom row."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ __all__ = ["Snapshot", "checked", "colored", "tiled", "to_picture"]
 MAGENTA = (255, 0, 255)  # what is not a number
 DARK = (24, 24, 24)  # no scalar, no id
 MOST_IMAGES = 64  # of a minibatch
+SPARES = 3  # snapshots of one name that live at a time: on show, being drawn, being made
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64)
 
@@ -27,19 +29,30 @@ class Snapshot:
     count: int  # images that there were, of which N are kept
     ready: torch.cuda.Event | None = None  # CUDA event after which the copy is whole
     legend: Legend | None = None  # of images that are colours already
+    spares: "list[torch.Tensor] | None" = None  # where its memory goes when nobody looks at it any more
 
     @classmethod
-    def of(cls, tensor: torch.Tensor) -> "Snapshot":
-        """Copies a checked tensor; on a GPU without waiting for it."""
+    def of(cls, tensor: torch.Tensor, spares: "list[torch.Tensor] | None" = None) -> "Snapshot":
+        """Copies a checked tensor; on a GPU without waiting for it.
+
+        Args:
+            tensor: [N, H, W, C].
+            spares: memory of earlier snapshots on a CPU, of which new pages would be half of the work.
+        """
         kept = tensor.detach()
         if len(kept) > MOST_IMAGES:
             kept = kept[:MOST_IMAGES]
-        copy = new_output_like(kept).copy_(kept)  # into memory that was used before: half the time of a clone
-        ready = None
-        if tensor.is_cuda:
-            ready = torch.cuda.Event()
-            ready.record(torch.cuda.current_stream(tensor.device))
-        return cls(copy, tensor.shape[0], ready)
+        if kept.is_cuda:
+            copy, ready = torch.empty_like(kept).copy_(kept), torch.cuda.Event()
+            ready.record(torch.cuda.current_stream(kept.device))
+            return cls(copy, len(tensor), ready)
+        used = spares.pop() if spares else None
+        fits = used is not None and used.shape == kept.shape and used.dtype == kept.dtype
+        return cls((used if fits else new_output_like(kept)).copy_(kept), len(tensor), spares=spares)
+
+    def __del__(self):
+        if self.spares is not None and len(self.spares) < SPARES:
+            self.spares.append(self.tensor)
 
     def label(self, name: str) -> str:
         """The name, and how much of a minibatch is shown."""
@@ -103,7 +116,7 @@ def colored(images: torch.Tensor) -> tuple[torch.Tensor, Legend | None]:
         return images.expand(*images.shape[:3], 3), None
     values = images.float() / 255 if images.dtype == torch.uint8 else images.float()
     values = torch.clamp(values, 0, 1, out=new_output_like(values))  # keeps NaN
-    nan = values.isnan().any(-1) if values.sum().isnan() else None  # seldom, and slower than the rest
+    nan = values.isnan().any(-1) if math.isnan(values.sum().item()) else None  # seldom, and slower than the rest
     if channels == 2:
         values = torch.nn.functional.pad(values, (0, 1))
     elif channels == 4:

@@ -54,6 +54,11 @@ class Pixels:
         self._handle = handle
         self._map: mmap.mmap | None = None
 
+    def close(self) -> None:
+        """Gives this side's share of it back."""
+        self._map = None
+        os.close(self._handle)
+
     def __call__(self, size: int) -> np.ndarray:
         """The first bytes of it, uint8 [size]; it grows as needed."""
         if self._map is None or len(self._map) < size:

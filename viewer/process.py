@@ -65,11 +65,16 @@ class ProcessOutput:
         self._sent: dict[str, tuple[tuple, Source]] = {}  # what the output has of each name
         self._curves: dict[str, tuple[int, float, float]] = {}
         self._plotted = float("-inf")
-        self._asking = threading.Lock()
+        self._asking, self._threads = threading.Lock(), list[threading.Thread]()
         handle = os.memfd_create("glraster pictures")
         self._pixels = Pixels(handle)
         self._frames, self._calls, self._questions = self._start(handle)
-        self.port, said = self._greet()
+        try:
+            self.port, said = self._greet()
+        except BaseException:
+            self._process.kill()
+            self._release()
+            raise
         self.alive = True
         self._threads = [
             threading.Thread(target=target, name=f"glraster {kind}", daemon=True)
@@ -109,7 +114,6 @@ class ProcessOutput:
             code = self._process.wait(PATIENCE)
             raise RuntimeError(f"Viewer: the process of the {_NAMES[self._kind]} ended at once, code {code}") from error
         if isinstance(answer, Exception):
-            self._process.wait(PATIENCE)
             raise answer
         said, port = answer
         return port, said
@@ -147,15 +151,20 @@ class ProcessOutput:
         self._closing = True
         with self._asking, contextlib.suppress(OSError):  # it has ended
             self._questions.send((None, "end", ()))
+        self._release()
+        self._end()
+
+    def _release(self) -> None:
+        """Ends the process, and gives back what led there."""
         try:
             self._process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
         for thread in self._threads:
-            if thread is not threading.current_thread():
-                thread.join(PATIENCE)
-        self._end()
+            thread.join(PATIENCE)  # not long: the process is gone
+        for end in (self._frames, self._calls, self._questions, self._pixels):
+            end.close()
 
     def _end(self) -> None:
         self.alive = self.watched = False

@@ -1,6 +1,7 @@
 """The viewer: one API, four outputs."""
 
 import atexit
+import collections
 import contextlib
 import itertools
 import os
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Viewer"]
 
 T = TypeVar("T")
-BUDGET = 0.04  # of the loop's time that copies of pictures may take: large ones are taken more seldom
+BUDGET = 0.03  # of the loop's time that copies of pictures may take: large ones are taken more seldom
 UNWATCHED = 0.5  # seconds between two pictures while nobody watches
 OUTPUTS = ("auto", "web", "window", "record", "off")
 
@@ -50,8 +51,8 @@ class Viewer:
             packages that are installed allow.
         title: of the window or page.
         path: for 'record': an .mp4 file, or a folder for numbered PNG files.
-        fps: the most pictures a second that are taken of each name; recordings play at this rate. Within a loop there
-            are fewer where copying them would take more than 4 % of its time, and 2 while nobody watches a page.
+        fps: the most pictures a second that are taken of each name; recordings play at this rate. Within a loop page
+            and window get fewer where copying them would take more than 3 % of its time, and 2 while nobody watches.
         host, port: for 'web': the address to listen at. Others than this machine reach it only if `host` lets them, for
             instance '0.0.0.0'. A port in use moves to the next.
         size: height and width of the window, in pixels.
@@ -87,7 +88,8 @@ class Viewer:
         self.plots = Plots()
         self.camera.on_change(self.stage.touch)
         self._late: dict[str, Callable[[], Source]] = {}  # shown too soon after the last one
-        self._taken: dict[str, float] = {}
+        self._taken: dict[str, float] = {}  # when, but for what the loop was late
+        self._spares: dict[str, list[torch.Tensor]] = collections.defaultdict(list)
         self._costs: dict[str, float] = {}  # seconds of the loop's thread for one picture
         self._frame_version = 0
         self._recorder: Recorder | None = None
@@ -129,31 +131,32 @@ class Viewer:
         tensors = {name: checked(name, image) for name, image in images.items()}
         if self._idle:
             return
-        self._offer({name: partial(Snapshot.of, tensor.detach()) for name, tensor in tensors.items()})
+        spares = self._spares
+        self._offer({name: partial(Snapshot.of, t.detach(), spares[name]) for name, t in tensors.items()})
 
     def _offer(self, sources: dict[str, Callable[[], Source]]) -> None:
         """Takes what is shown, or keeps it for later where the last of its name was taken just before."""
         now, period = time.monotonic(), self._period()
         soon = {name for name in sources if now - self._taken.get(name, float("-inf")) < period}
         self._late.update((name, sources[name]) for name in soon)
-        self._take({name: source for name, source in sources.items() if name not in soon}, now)
+        self._take({name: source for name, source in sources.items() if name not in soon}, now, period)
         if not self.controls.looping:
             self.record_frame()
 
     def _period(self) -> float:
         """Seconds between two pictures of a name."""
-        if not self.controls.looping:
+        if self._live is None or self._recorder is not None or not self.controls.looping:
             return 1 / self.fps
-        watched = self._recorder is not None or self._live is None or self._live.watched
-        return max(1 / self.fps, sum(self._costs.values()) / BUDGET, 0 if watched else UNWATCHED)
+        return max(1 / self.fps, sum(self._costs.values()) / BUDGET, 0 if self._live.watched else UNWATCHED)
 
-    def _take(self, sources: dict[str, Callable[[], Source]], now: float) -> None:
+    def _take(self, sources: dict[str, Callable[[], Source]], now: float, period: float) -> None:
         """Copies, and puts the copies on show."""
         if not sources:
             return
         for name in sources:
             self._late.pop(name, None)
-            self._taken[name] = now
+            due = self._taken.get(name, float("-inf")) + period
+            self._taken[name] = due if now < due + period else now  # so that the mean is right, not only the least
         made = {}
         for name, source in sources.items():
             begun = time.thread_time()
@@ -168,7 +171,7 @@ class Viewer:
 
     def flush(self) -> None:
         """Takes what came too soon to be shown at once. The loop does so whenever there is time, and at its end."""
-        self._take(dict(self._late), time.monotonic())
+        self._take(dict(self._late), time.monotonic(), 0.0)
 
     def log(self, **values: object) -> None:
         """Adds a point to each named curve; over the iterations, inside of `loop`.
@@ -236,7 +239,7 @@ class Viewer:
         waits = self.controls.paused or self.controls.speed  # then there is time for all of them
         period = self._period() if self._late else 0.0
         due = {name: late for name, late in self._late.items() if waits or now - self._taken[name] >= period}
-        self._take(due, now)
+        self._take(due, now, period)
         self.record_frame()
 
     def choice(self, name: str, options: Sequence[str]) -> Choice:
