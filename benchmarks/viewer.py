@@ -3,15 +3,15 @@
     python benchmarks/viewer.py [--seconds 2] [--repeat 5]
 
 The loop works for a thirtieth of a second on one thread, then shows a picture and logs a number. Loops without and with
-each output take turns; the least time of each counts. Further columns: how long the loop's own thread is busy with
-showing, how busy the viewer's other threads and its processes are, which matters where all cores are taken, and how
-many of the 30 pictures a second got to where they are watched: the newest wins. The watcher of the page is a program
-that receives and does nothing; the window needs a display (xvfb-run where there is none).
+each output take turns; the run of each that took least counts. What its time is made of: `own`, the work of the loop's
+own thread; `core`, its waiting for a core, which other programs take too, so that it means something on a machine at
+rest alone; `lock`, the rest, its waiting for Python's lock. Then how busy the viewer's other threads and its processes
+are, and how many of the 30 pictures a second got to where they are watched: the newest wins. The watcher of the page is
+a program that receives and does nothing; the window needs a display (xvfb-run where there is none).
 """
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -72,14 +72,15 @@ def shown(viewer: Viewer | None) -> int:
     """How many pictures have got to the watcher, or into the file."""
     if viewer is None or viewer.output == "off":
         return 0
-    return viewer._recorder.written if viewer._recorder else viewer._live.ask("shown")
+    return viewer._recorder.written if viewer._recorder else viewer._live.shown
 
 
 def clocks(viewer: Viewer | None, watcher: int) -> dict[str, float]:
     """What all of them show."""
-    busy = time.thread_time()
-    found = {"wall": time.perf_counter(), "busy": busy, "threads": time.process_time() - busy}
-    return found | {"processes": children(watcher), "shown": shown(viewer)}
+    own, core = (int(field) / 1e9 for field in Path("/proc/thread-self/schedstat").read_text().split()[:2])
+    clock = time.perf_counter()
+    found = {"clock": clock, "own": own, "core": core, "lock": clock - own - core}
+    return found | {"threads": time.process_time() - own, "processes": children(watcher), "shown": shown(viewer)}
 
 
 def run(viewer: Viewer | None, seconds: float, watcher: int = 0) -> dict[str, float]:
@@ -97,7 +98,7 @@ def run(viewer: Viewer | None, seconds: float, watcher: int = 0) -> dict[str, fl
             took = {name: value - begun[name] for name, value in clocks(viewer, watcher).items()}
     each = 1e3 / (steps - WARMING)
     took |= {"threads": took["threads"] * each, "processes": took["processes"] * each}
-    return took | {"shown": took["shown"] / took["wall"]}
+    return took | {"shown": took["shown"] / took["clock"]}
 
 
 def outputs(folder: str) -> dict[str, dict]:
@@ -131,14 +132,14 @@ def slow_down(seconds: float, repeat: int) -> None:
             for name, arguments in outputs(folder).items():
                 results.setdefault("no viewer", []).append(run(None, seconds))
                 results.setdefault(name, []).append(measure(arguments, name == "web, one watcher", seconds))
-    least = {name: {key: min(run[key] for run in runs) for key in ("wall", "busy")} for name, runs in results.items()}
-    bare = least["no viewer"]
-    heads = ("clock", "own thread", "threads, ms", "processes, ms", "pictures / s")
-    print(f"\n{'output':22}" + "".join(f"{head:>15}" for head in heads))
-    for name, runs in results.items():
-        clock, busy = (f"{100 * (least[name][key] / bare[key] - 1):+.1f} %" for key in ("wall", "busy"))
-        others = (f"{statistics.median(run[key] for run in runs):.1f}" for key in ("threads", "processes", "shown"))
-        print(f"{name:22}" + "".join(f"{value:>15}" for value in (clock, busy, *others)))
+    best = {name: min(runs, key=lambda run: run["clock"]) for name, runs in results.items()}
+    bare = best["no viewer"]
+    heads = ("clock", "own", "lock", "core", "threads, ms", "processes, ms", "pictures / s")
+    print(f"\n{'output':22}" + "".join(f"{head:>14}" for head in heads))
+    for name, found in best.items():
+        parts = [f"{100 * (found[key] - bare[key]) / bare['clock']:+.1f} %" for key in heads[:4]]
+        parts += [f"{found[key]:.1f}" for key in ("threads", "processes", "shown")]
+        print(f"{name:22}" + "".join(f"{part:>14}" for part in parts))
 
 
 def large_mesh(repeat: int) -> None:

@@ -21,8 +21,8 @@ import signal, sys, time
 from glraster.viewer import Viewer
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts with it ignored
 viewer = Viewer("web", port=0)
-print(viewer._live.pid, flush=True)
 try:
+    print(viewer._live.pid, flush=True)
     time.sleep(60)
 except KeyboardInterrupt:
     print(viewer._live.alive, flush=True)
@@ -66,7 +66,7 @@ def test_its_death_gives_one_warning_and_the_loop_goes_on(viser):
     viewer.close()
     assert done == 20 and len([w for w in caught if "page ends" in str(w.message)]) == 1
     with pytest.raises(RuntimeError, match="the page is closed"):
-        viewer._live.ask("shown")
+        viewer._live.ask("alive")
 
 
 def test_it_ends_with_the_loops_process_and_not_by_an_interruption_which_that_may_survive(viser):

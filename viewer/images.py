@@ -19,6 +19,7 @@ MOST_IMAGES = 64  # of a minibatch
 SPARES = 3  # snapshots of one name that live at a time: on show, being drawn, being made
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64)
+_SHOWN = frozenset((*_FLOATS, *_INTEGERS, torch.uint8, torch.bool))
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,18 +82,18 @@ def checked(name: str, image: object) -> torch.Tensor:
         image = torch.from_numpy(np.ascontiguousarray(image))
     if not isinstance(image, torch.Tensor):
         raise TypeError(f"show(): {name} must be a tensor or an array, got {type(image).__name__}")
-    if image.dtype not in (*_FLOATS, *_INTEGERS, torch.uint8, torch.bool):
+    if image.dtype not in _SHOWN:
         raise TypeError(f"show(): {name} must be of floats, integers or bools, got {image.dtype}")
     shape = image.shape
     if image.ndim == 2:
-        image = image[..., None]
+        image = image.unsqueeze(-1)
     if image.ndim not in (3, 4) or not 1 <= image.shape[-1] <= 4:
         raise ValueError(f"show(): {name} must be [H, W, C] or [N, H, W, C] with C from 1 to 4, got {list(shape)}")
     if image.numel() == 0:
         raise ValueError(f"show(): {name} has no pixels, got {list(shape)}")
     if image.dtype in _INTEGERS and image.shape[-1] != 1:
         raise TypeError(f"show(): {name} has {image.shape[-1]} channels and must be float or uint8, got {image.dtype}")
-    return image if image.ndim == 4 else image[None]
+    return image if image.ndim == 4 else image.unsqueeze(0)
 
 
 def colored(images: torch.Tensor) -> tuple[torch.Tensor, Legend | None]:

@@ -1,6 +1,7 @@
 """Pages and windows in a process of their own, whose work and whose hold on Python's lock keep no loop waiting."""
 
 import contextlib
+import itertools
 import os
 import subprocess
 import sys
@@ -54,6 +55,12 @@ class ProcessOutput:
         kind: 'web' or 'window'.
         viewer: what it shows.
 
+    Attributes:
+        alive: whether the output is there.
+        watched: whether somebody sees it.
+        port: of a page.
+        shown: how many times it has been given new pictures.
+
     Raises:
         RuntimeError: the output does not open; the message says why.
     """
@@ -61,7 +68,7 @@ class ProcessOutput:
     def __init__(self, kind: str, viewer: "Viewer"):
         self._kind, self._viewer = kind, viewer
         self.alive, self.watched = False, kind == "window"
-        self._closing, self._moves = False, 0
+        self._closing, self._moves, self.shown = False, 0, 0
         self._sent: dict[str, tuple[tuple, Source]] = {}  # what the output has of each name
         self._curves: dict[str, tuple[int, float, float]] = {}
         self._plotted = float("-inf")
@@ -223,7 +230,8 @@ class ProcessOutput:
         new = {name: source for name, source in sources.items() if self._sent.get(name, ((),))[0] != states[name]}
         pictures = dict(zip(new, make_pictures(new, camera, mesh_size), strict=True))
         self._sent = {name: (states[name], source) for name, source in sources.items()}
-        ends = np.cumsum([0] + [picture.pixels.size for picture in pictures.values()]).tolist()
+        self.shown += bool(pictures)
+        ends = [0, *itertools.accumulate(picture.pixels.size for picture in pictures.values())]
         headers = {name: Header(name, None) for name in sources}
         room = self._pixels(ends[-1]) if pictures else np.empty(0, np.uint8)
         for (name, picture), start in zip(pictures.items(), ends[:-1], strict=True):

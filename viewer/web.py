@@ -28,7 +28,7 @@ PATIENCE, ATTEMPTS = 1.0, 4  # seconds that a browser has to take a new pose, an
 
 
 class WebOutput:
-    """Serves the viewer's page. `shown` counts the pictures that were sent.
+    """Serves the viewer's page.
 
     Every watcher gets pictures in the size of their page. The camera is one for all: whoever drags moves it.
 
@@ -52,7 +52,7 @@ class WebOutput:
         self._set_initial_camera()
         self._server.on_client_connect(self._welcome)
         self._server.on_client_disconnect(self._forget)
-        self.alive, self.shown = True, 0
+        self.alive = True
         self._thread = threading.Thread(target=self._run, name="glraster web", daemon=True)
         self._thread.start()
         if self.port != viewer.port and viewer.port:
@@ -113,7 +113,6 @@ class WebOutput:
                     seen = version
                     self._set_initial_camera()
                     self._panel.update()
-                    self.shown += bool(sizes)
                     for size in sizes:
                         self._send(size, [watcher for watcher in watchers if watcher.size() == size])
                 pause = 1 / self._viewer.fps if watchers else IDLE

@@ -42,11 +42,6 @@ class WindowOutput:
         self._window = self._ui.call(_Window, viewer)
 
     @property
-    def shown(self) -> int:
-        """How many pictures it has had that were new."""
-        return self._window.shown
-
-    @property
     def alive(self) -> bool:
         """Whether the window is open."""
         return self._window.alive
@@ -78,7 +73,7 @@ class _Window:
         self._viewer, self.alive = viewer, False
         self._textures: dict[str, Texture] = {}
         self._seen, self._settling, self._drawn = -1, SETTLING, 0.0
-        self.shown = self.events = 0  # new pictures, and what mouse and keyboard did
+        self.events = 0  # of mouse and keyboard
         self._handle = _open(self._glfw, viewer.title, *viewer.size)
         try:
             self._glfw.make_context_current(self._handle)
@@ -133,10 +128,11 @@ class _Window:
                 self.close()
                 return
             version, now = self._viewer.stage.version, time.monotonic()
-            if (version != self._seen or self._settling) and now - self._drawn >= 1 / self._viewer.fps:
-                self.shown += version != self._seen
+            period = 1 / self._viewer.fps
+            if (version != self._seen or self._settling) and now - self._drawn >= period:
                 self._settling = SETTLING if version != self._seen else self._settling - 1
-                self._seen, self._drawn = version, now
+                self._seen = version
+                self._drawn = self._drawn + period if now - self._drawn < 2 * period else now  # in the mean
                 self._draw()
                 self._glfw.swap_buffers(self._handle)
         except Exception as error:  # what one watches must not stop an optimization

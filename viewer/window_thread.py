@@ -31,7 +31,7 @@ class UiThread:
         self._requests: queue.SimpleQueue[tuple[Future, Callable]] = queue.SimpleQueue()
         self._windows: list[Frame] = []
         self._thread: threading.Thread | None = None
-        self.period = 1 / 60  # seconds between two looks at what is new; input wakes it earlier
+        self.period = 1 / 120  # seconds between two looks at what is new; input wakes it earlier
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Runs a function on the thread, which starts if need be, and returns what it returns or raises."""
