@@ -47,9 +47,10 @@ class Snapshot:
             copy, ready = torch.empty_like(kept).copy_(kept), torch.cuda.Event()
             ready.record(torch.cuda.current_stream(kept.device))
             return cls(copy, len(tensor), ready)
-        used = spares.pop() if spares else None
-        fits = used is not None and used.shape == kept.shape and used.dtype == kept.dtype
-        return cls((used if fits else new_output_like(kept)).copy_(kept), len(tensor), spares=spares)
+        copy = spares.pop() if spares else new_output_like(kept)
+        if copy.shape != kept.shape or copy.dtype != kept.dtype:
+            copy = new_output_like(kept)
+        return cls(copy.copy_(kept), len(tensor), spares=spares)
 
     def __del__(self):
         if self.spares is not None and len(self.spares) < SPARES:
