@@ -1,10 +1,12 @@
 """What it costs a loop to be watched: 512 x 512 pictures at 30 a second; and how fast a large mesh turns.
 
-    python benchmarks/viewer.py [--seconds 4] [--repeat 3]
+    python benchmarks/viewer.py [--seconds 2] [--repeat 5]
 
 The loop works for a thirtieth of a second on one thread, then shows a picture and logs a number. Loops without and with
-each output take turns; the least time of each counts. A column says how long the loop's own thread is busy with
-showing, another how busy the viewer's threads are, which matters where all cores are taken. The watcher of the page is
+each output take turns; the run of each that took least counts. What its time is made of: `own`, the work of the loop's
+own thread; `core`, its waiting for a core, which other programs take too, so that it means something on a machine at
+rest alone; `lock`, the rest, its waiting for Python's lock. Then how busy the viewer's other threads and its processes
+are, and how many of the 30 pictures a second got to where they are watched: the newest wins. The watcher of the page is
 a program that receives and does nothing; the window needs a display (xvfb-run where there is none).
 """
 
@@ -14,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import torch
 
@@ -23,6 +26,7 @@ from glraster.mesh import icosphere
 from glraster.viewer import Camera, Viewer
 from glraster.viewer.draw import MeshView
 
+WARMING = 5  # iterations before clocks count
 WATCHER = """
 import os, sys, msgspec, viser
 os.nice(19)  # browsers are mostly on another machine
@@ -54,19 +58,47 @@ def rendered(size: int) -> torch.Tensor:
     return color[0]
 
 
-def run(viewer: Viewer | None, seconds: float) -> dict[str, float]:
+def children(besides: int) -> float:
+    """Seconds that the processes have worked which this one has started, besides one."""
+    ticks = 0
+    for path in Path("/proc/self/task").glob("*/children"):
+        for child in set(path.read_text().split()) - {str(besides)}:
+            fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def shown(viewer: Viewer | None) -> int:
+    """How many pictures have got to the watcher, or into the file."""
+    if viewer is None or viewer.output == "off":
+        return 0
+    return viewer._recorder.written if viewer._recorder else viewer._live.shown
+
+
+def clocks(viewer: Viewer | None, watcher: int) -> dict[str, float]:
+    """What all of them show."""
+    own, core = (int(field) / 1e9 for field in Path("/proc/thread-self/schedstat").read_text().split()[:2])
+    clock = time.perf_counter()
+    found = {"clock": clock, "own": own, "core": core, "lock": clock - own - core}
+    return found | {"threads": time.process_time() - own, "processes": children(watcher), "shown": shown(viewer)}
+
+
+def run(viewer: Viewer | None, seconds: float, watcher: int = 0) -> dict[str, float]:
     """Times a loop; without a viewer it is a bare one."""
     picture, matrix = rendered(512), torch.rand(192, 192)
-    steps = round(seconds * 30)
-    wall, process, thread = time.perf_counter(), time.process_time(), time.thread_time()
-    for _ in viewer.loop(range(steps)) if viewer else range(steps):
+    steps = round(seconds * 30) + WARMING
+    for i in viewer.loop(range(steps)) if viewer else range(steps):
+        if i == WARMING:
+            begun = clocks(viewer, watcher)
         work(1 / 30, matrix)
         if viewer:
             viewer.show(image=picture)
             viewer.log(loss=1.0)
-    busy = time.thread_time() - thread
-    others = time.process_time() - process - busy
-    return {"wall": time.perf_counter() - wall, "busy": busy, "others": others / steps * 1e3}
+        if i == steps - 1:
+            took = {name: value - begun[name] for name, value in clocks(viewer, watcher).items()}
+    each = 1e3 / (steps - WARMING)
+    took |= {"threads": took["threads"] * each, "processes": took["processes"] * each}
+    return took | {"shown": took["shown"] / took["clock"]}
 
 
 def outputs(folder: str) -> dict[str, dict]:
@@ -85,9 +117,9 @@ def measure(arguments: dict, watched: bool, seconds: float) -> dict[str, float]:
         address = f"ws://127.0.0.1:{viewer._live.port}"
         with subprocess.Popen([sys.executable, "-c", WATCHER, address]) as watcher:
             try:
-                while not viewer._live._watchers:
+                while not viewer._live.watched:
                     time.sleep(0.05)
-                return run(viewer, seconds)
+                return run(viewer, seconds, watcher.pid)
             finally:
                 watcher.terminate()
 
@@ -97,15 +129,17 @@ def slow_down(seconds: float, repeat: int) -> None:
     results: dict[str, list[dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(repeat):
-            results.setdefault("no viewer", []).append(run(None, seconds))
             for name, arguments in outputs(folder).items():
+                results.setdefault("no viewer", []).append(run(None, seconds))
                 results.setdefault(name, []).append(measure(arguments, name == "web, one watcher", seconds))
-    least = {name: {key: min(run[key] for run in runs) for key in runs[0]} for name, runs in results.items()}
-    bare = least["no viewer"]
-    print(f"\n{'output':22}{'clock':>9}{'own thread':>13}{'viewer threads, ms per picture':>34}")
-    for name, found in least.items():
-        clock, busy = (f"{100 * (found[key] / bare[key] - 1):+.1f} %" for key in ("wall", "busy"))
-        print(f"{name:22}{clock:>9}{busy:>13}{found['others']:34.1f}")
+    best = {name: min(runs, key=lambda run: run["clock"]) for name, runs in results.items()}
+    bare = best["no viewer"]
+    heads = ("clock", "own", "lock", "core", "threads, ms", "processes, ms", "pictures / s")
+    print(f"\n{'output':22}" + "".join(f"{head:>14}" for head in heads))
+    for name, found in best.items():
+        parts = [f"{100 * (found[key] - bare[key]) / bare['clock']:+.1f} %" for key in heads[:4]]
+        parts += [f"{found[key]:.1f}" for key in ("threads", "processes", "shown")]
+        print(f"{name:22}" + "".join(f"{part:>14}" for part in parts))
 
 
 def large_mesh(repeat: int) -> None:
@@ -131,8 +165,8 @@ def large_mesh(repeat: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=4.0, help="that each loop lasts (default: 4)")
-    parser.add_argument("--repeat", type=int, default=3, help="rounds (default: 3)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="that each loop lasts (default: 2)")
+    parser.add_argument("--repeat", type=int, default=5, help="rounds (default: 5)")
     args = parser.parse_args()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

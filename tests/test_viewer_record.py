@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from glraster.viewer import Viewer
-from glraster.viewer.images import Picture
+from glraster.viewer.grid import Picture
 from glraster.viewer.record import WAITING, Recorder, yield_to_others
 
 

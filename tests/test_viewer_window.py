@@ -16,6 +16,7 @@ import glraster
 from glraster.viewer import Viewer
 from glraster.viewer.grid import arrange
 from glraster.viewer.images import Snapshot
+from glraster.viewer.window import WindowOutput
 from glraster.viewer.window_panel import PANEL_WIDTH
 
 SIZE = 400, 800
@@ -41,27 +42,50 @@ def place(viewer, *shapes):
 
 
 @pytest.fixture
-def viewer(display):
+def viewer(request, display, monkeypatch):
+    """A window in a process of its own, or with the parameter 'thread' in this one, as where there is a GPU."""
+    if getattr(request, "param", "process") == "thread":
+        monkeypatch.setattr("glraster.viewer.viewer._open_window", WindowOutput)
     made = Viewer("window", title="fit", size=SIZE)
     yield made
     made.close()
+
+
+in_both_places = pytest.mark.parametrize("viewer", ["process", "thread"], indirect=True)
+
+
+def x_window(display, viewer):
+    """What the X server knows of a viewer's window."""
+    return next(w for w in display.screen().root.query_tree().children if w.get_wm_name() == viewer.title)
+
+
+def close_by_hand(display, viewer):
+    """Does what the button to close does."""
+    from Xlib.protocol.event import ClientMessage
+
+    window, (protocols, delete) = x_window(display, viewer), map(display.get_atom, ("WM_PROTOCOLS", "WM_DELETE_WINDOW"))
+    window.send_event(ClientMessage(window=window, client_type=protocols, data=(32, [delete, 0, 0, 0, 0])))
+    display.sync()
 
 
 class Hands:
     """Mouse and keyboard on the X server."""
 
     def __init__(self, display, viewer):
-        import glfw
         from Xlib import XK, X
         from Xlib.ext import xtest
 
         self._display, self._fake, self._x, self._xk = display, xtest.fake_input, X, XK
-        self._left, self._top = viewer._live._ui.call(glfw.get_window_pos, viewer._live._window._handle)
+        self._viewer, place = viewer, x_window(display, viewer).get_geometry()
+        self._left, self._top = place.x, place.y
 
     def _send(self, *arguments, **named):
+        """Acts, and waits until that has come to rest in the window."""
+        seen = []
+        until(lambda: seen.append(self._viewer._live.ask("events")) or seen[-1] is not None, "a window at rest")
         self._fake(self._display, *arguments, **named)
         self._display.sync()
-        time.sleep(0.25)  # several frames, as between what hands do
+        until(lambda: (self._viewer._live.ask("events") or 0) > seen[-1], f"what comes of {arguments} {named}")
 
     def move(self, x, y):
         self._send(self._x.MotionNotify, x=self._left + x, y=self._top + y)
@@ -72,12 +96,17 @@ class Hands:
     def release(self, button):
         self._send(self._x.ButtonRelease, button)
 
+    def turn_wheel(self):
+        self._send(self._x.ButtonPress, 4)
+        self._fake(self._display, self._x.ButtonRelease, 4)  # of which windows hear nothing
+
     def key(self, name):
         code = self._display.keysym_to_keycode(self._xk.string_to_keysym(name))
         self._send(self._x.KeyPress, code)
         self._send(self._x.KeyRelease, code)
 
 
+@in_both_places
 def test_pixels_are_those_shown(viewer):
     viewer.show(image=quarters())
     (cell,) = place(viewer)
@@ -116,8 +145,7 @@ def test_a_mesh_is_upright_and_mouse_turns_moves_and_zooms(viewer, display):
     turned = viewer._live.read()[:, : SIZE[1] - PANEL_WIDTH, 0] > 100
     assert (turned != covered).sum() > 0.05 * covered.sum()
     before = viewer.camera.pose
-    hands.press(4)
-    hands.release(4)
+    hands.turn_wheel()
     until(lambda: viewer.camera.pose is not before, "the wheel")
     assert np.linalg.norm(viewer.camera.pose.eye) < 0.95 * np.linalg.norm(before.eye)
     hands.key("r")
@@ -155,7 +183,7 @@ def test_keys_act(viewer, display, tmp_path, monkeypatch, imageio_ffmpeg):
     until(lambda: not viewer.recording and (tmp_path / "recording_0.mp4").exists(), "its end")
     without = viewer._live.read()
     hands.key("F1")
-    until(lambda: viewer._live._window._panel._help, "the help")
+    until(lambda: viewer._live.ask("_window._panel._help"), "the help")
     assert (viewer._live.read() != without).any()
     hands.key("q")
     until(lambda: controls.quitting, "the end")
@@ -169,20 +197,25 @@ def test_screenshot_for_the_documentation(display, screenshots):
     assert seen[:, : 960 - PANEL_WIDTH].std() > 20
 
 
-def test_closing_the_window_ends_neither_the_loop_nor_other_contexts(viewer, display, gl_available):
-    import glfw
+@pytest.fixture
+def other(display):
+    """A second window; one that is open when its display goes takes the process with it."""
+    with Viewer("window", size=SIZE) as made:
+        yield made
 
+
+@in_both_places
+def test_closing_the_window_ends_neither_the_loop_nor_other_contexts(viewer, other, display, gl_available):
     glctx = glraster.RasterizeGLContext(device="cpu")
     pos = torch.tensor([[[-1.0, -1, 0, 1], [3, -1, 0, 1], [-1, 3, 0, 1]]])
     tri = torch.tensor([[0, 1, 2]], dtype=torch.int32)
-    other = Viewer("window", size=SIZE)
     done = 0
     for i in viewer.loop(range(30)):  # window and headless context draw in turns, each finding its own
         rast, _ = glraster.rasterize(glctx, pos, tri, (16, 16))
         assert bool((rast[..., 3] == 1).all())
         viewer.show(image=rast[..., :3])
         if i == 10:
-            viewer._live._ui.call(glfw.set_window_should_close, viewer._live._window._handle, True)
+            close_by_hand(display, viewer)
             until(lambda: not viewer._live.alive, "a closed window")
         done += 1
     assert done == 30 and other._live.alive
@@ -198,6 +231,7 @@ def test_closing_the_window_ends_neither_the_loop_nor_other_contexts(viewer, dis
     glctx.close()
 
 
+@in_both_places
 def test_one_context_held_on_the_loops_thread(viewer, gl_available):
     """Mode 'manual' keeps a headless context current here while the window draws on its thread."""
     glctx = glraster.RasterizeGLContext(mode="manual", device="cpu")
@@ -223,6 +257,7 @@ def resident() -> int:
 @pytest.mark.slow
 def test_frames_and_windows_leave_no_memory_behind(display, monkeypatch):
     monkeypatch.setattr("glraster.viewer.window_thread.yield_to_others", lambda: None)  # here the window is the work
+    monkeypatch.setattr("glraster.viewer.viewer._open_window", WindowOutput)  # in this process
     sources = [Snapshot.of(torch.rand(1, 128, 128, 3)) for _ in range(2)]
     grown = {}
 

@@ -1,14 +1,15 @@
 """The camera that the outputs turn and the loop reads. Column vectors, OpenGL clip space."""
 
+import copy
 import math
 import threading
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 
-from glraster.camera import perspective
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Camera", "Pose"]
 
@@ -92,7 +93,15 @@ class Camera:
 
     def copy(self) -> "Camera":
         """A camera of the same pose that nothing else moves."""
-        return Camera(*self.pose, fov=self.fov)
+        made = copy.copy(self)
+        made._lock, made._listeners = threading.Lock(), []
+        made._home = made._pose
+        return made
+
+    @property
+    def home(self) -> Pose:
+        """Where `reset` leads."""
+        return self._home
 
     @property
     def at_home(self) -> bool:
@@ -100,8 +109,10 @@ class Camera:
         return self._pose is self._home
 
     @property
-    def view(self) -> torch.Tensor:
+    def view(self) -> "torch.Tensor":
         """World to camera, [4, 4] float32 on the CPU; the camera looks along -Z, Y is up."""
+        import torch  # here, since processes of outputs do without
+
         pose = self._pose
         x, y, back, _ = _axes(pose)
         matrix = np.eye(4)
@@ -109,15 +120,17 @@ class Camera:
         matrix[:3, 3] = -matrix[:3, :3] @ pose.eye
         return torch.from_numpy(matrix).float()
 
-    def projection(self, aspect: float = 1.0) -> torch.Tensor:
+    def projection(self, aspect: float = 1.0) -> "torch.Tensor":
         """Camera to clip space, [4, 4] float32 on the CPU; `aspect` is width / height.
 
         The depth range goes with the distance to the target: from 1/100 to 100 times of it.
         """
+        from glraster.camera import perspective
+
         distance = _axes(self._pose)[3]
         return perspective(self.fov, aspect, distance / 100, distance * 100)
 
-    def matrix(self, aspect: float = 1.0) -> torch.Tensor:
+    def matrix(self, aspect: float = 1.0) -> "torch.Tensor":
         """World to clip space: `projection(aspect) @ view`."""
         return self.projection(aspect) @ self.view
 

@@ -18,6 +18,7 @@ class Stage:
         self._changed = threading.Condition()
         self._sources: dict[str, Source] = {}
         self.version = 0
+        self.room: tuple[int, int] | None = None
 
     def put(self, **sources: "Source") -> None:
         """Replaces what is shown under these names."""
@@ -41,6 +42,10 @@ class Stage:
         with self._changed:
             self.version += 1
             self._changed.notify_all()
+
+    def make_room(self, room: tuple[int, int]) -> None:
+        """Says in what height and width the pictures are shown."""
+        self.room = room
 
     def wait_newer(self, version: int, timeout: float) -> int:
         """Waits until there is something newer than `version`; returns the version then."""

@@ -11,7 +11,8 @@ import glraster
 
 from .camera import Camera
 from .controls import Choice
-from .images import Legend, colored
+from .grid import Legend
+from .images import colored
 from .mesh_arguments import MODES, check_mesh
 
 __all__ = ["SIZE", "MeshView", "Part"]

@@ -2,18 +2,37 @@
 
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from .extras import needed
-from .images import Legend, Picture
 
-__all__ = ["Cell", "arrange", "compose", "largest_shape", "legend_texts", "natural_size"]
+__all__ = ["Cell", "Legend", "Picture", "arrange", "compose", "largest_shape", "legend_texts", "natural_size"]
 
 LABEL, LEGEND, GAP = 22, 20, 6  # pixels: the name above a picture, the legend below it, the space around it
 BACKGROUND, INK = (32, 34, 38), (225, 228, 232)
 SMALL = 256  # pictures below this size are enlarged in files
+
+
+@dataclass(frozen=True)
+class Legend:
+    """What the colours of a scalar picture mean."""
+
+    kind: str  # 'range': colors from low to high; 'ids': colors in turn
+    low: float
+    high: float
+    colors: np.ndarray  # uint8 [K, 3]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What an output shows under one name."""
+
+    name: str
+    pixels: np.ndarray  # uint8 [H, W, 3], the top row first
+    legend: Legend | None = None
 
 
 class Cell(NamedTuple):

@@ -1,5 +1,6 @@
 """From tensors to pictures: checks, colours, colour maps and their legends. Row 0 of a tensor is the bottom row."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,33 +9,17 @@ import torch
 from glraster.cuda_kernels.launcher import new_output_like
 
 from .extras import needed
+from .grid import Legend, Picture
 
-__all__ = ["Legend", "Picture", "Snapshot", "checked", "colored", "tiled", "to_picture"]
+__all__ = ["Snapshot", "checked", "colored", "tiled", "to_picture"]
 
 MAGENTA = (255, 0, 255)  # what is not a number
 DARK = (24, 24, 24)  # no scalar, no id
 MOST_IMAGES = 64  # of a minibatch
+SPARES = 3  # snapshots of one name that live at a time: on show, being drawn, being made
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64)
-
-
-@dataclass(frozen=True)
-class Legend:
-    """What the colours of a scalar picture mean."""
-
-    kind: str  # 'range': colors from low to high; 'ids': colors in turn
-    low: float
-    high: float
-    colors: np.ndarray  # uint8 [K, 3]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """What an output shows under one name."""
-
-    name: str
-    pixels: np.ndarray  # uint8 [H, W, 3], the top row first
-    legend: Legend | None = None
+_SHOWN = frozenset((*_FLOATS, *_INTEGERS, torch.uint8, torch.bool))
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,18 +30,31 @@ class Snapshot:
     count: int  # images that there were, of which N are kept
     ready: torch.cuda.Event | None = None  # CUDA event after which the copy is whole
     legend: Legend | None = None  # of images that are colours already
+    spares: "list[torch.Tensor] | None" = None  # where its memory goes when nobody looks at it any more
 
     @classmethod
-    def of(cls, tensor: torch.Tensor) -> "Snapshot":
-        """Copies a checked tensor; on a GPU without waiting for it."""
-        with torch.no_grad():
-            kept = tensor[:MOST_IMAGES].detach()
-            copy = new_output_like(kept).copy_(kept)
-        ready = None
-        if tensor.is_cuda:
-            ready = torch.cuda.Event()
-            ready.record(torch.cuda.current_stream(tensor.device))
-        return cls(copy, tensor.shape[0], ready)
+    def of(cls, tensor: torch.Tensor, spares: "list[torch.Tensor] | None" = None) -> "Snapshot":
+        """Copies a checked tensor; on a GPU without waiting for it.
+
+        Args:
+            tensor: [N, H, W, C].
+            spares: memory of earlier snapshots on a CPU, of which new pages would be half of the work.
+        """
+        kept = tensor.detach()
+        if len(kept) > MOST_IMAGES:
+            kept = kept[:MOST_IMAGES]
+        if kept.is_cuda:
+            copy, ready = torch.empty_like(kept).copy_(kept), torch.cuda.Event()
+            ready.record(torch.cuda.current_stream(kept.device))
+            return cls(copy, len(tensor), ready)
+        copy = spares.pop() if spares else new_output_like(kept)
+        if copy.shape != kept.shape or copy.dtype != kept.dtype:
+            copy = new_output_like(kept)
+        return cls(copy.copy_(kept), len(tensor), spares=spares)
+
+    def __del__(self):
+        if self.spares is not None and len(self.spares) < SPARES:
+            self.spares.append(self.tensor)
 
     def label(self, name: str) -> str:
         """The name, and how much of a minibatch is shown."""
@@ -85,18 +83,18 @@ def checked(name: str, image: object) -> torch.Tensor:
         image = torch.from_numpy(np.ascontiguousarray(image))
     if not isinstance(image, torch.Tensor):
         raise TypeError(f"show(): {name} must be a tensor or an array, got {type(image).__name__}")
-    if image.dtype not in (*_FLOATS, *_INTEGERS, torch.uint8, torch.bool):
+    if image.dtype not in _SHOWN:
         raise TypeError(f"show(): {name} must be of floats, integers or bools, got {image.dtype}")
-    shape = list(image.shape)
+    shape = image.shape
     if image.ndim == 2:
-        image = image[..., None]
+        image = image.unsqueeze(-1)
     if image.ndim not in (3, 4) or not 1 <= image.shape[-1] <= 4:
-        raise ValueError(f"show(): {name} must be [H, W, C] or [N, H, W, C] with C from 1 to 4, got {shape}")
+        raise ValueError(f"show(): {name} must be [H, W, C] or [N, H, W, C] with C from 1 to 4, got {list(shape)}")
     if image.numel() == 0:
-        raise ValueError(f"show(): {name} has no pixels, got {shape}")
+        raise ValueError(f"show(): {name} has no pixels, got {list(shape)}")
     if image.dtype in _INTEGERS and image.shape[-1] != 1:
         raise TypeError(f"show(): {name} has {image.shape[-1]} channels and must be float or uint8, got {image.dtype}")
-    return image if image.ndim == 4 else image[None]
+    return image if image.ndim == 4 else image.unsqueeze(0)
 
 
 def colored(images: torch.Tensor) -> tuple[torch.Tensor, Legend | None]:
@@ -120,7 +118,7 @@ def colored(images: torch.Tensor) -> tuple[torch.Tensor, Legend | None]:
         return images.expand(*images.shape[:3], 3), None
     values = images.float() / 255 if images.dtype == torch.uint8 else images.float()
     values = torch.clamp(values, 0, 1, out=new_output_like(values))  # keeps NaN
-    nan = values.isnan().any(-1) if values.sum().isnan() else None  # seldom, and slower than the rest
+    nan = values.isnan().any(-1) if math.isnan(values.sum().item()) else None  # seldom, and slower than the rest
     if channels == 2:
         values = torch.nn.functional.pad(values, (0, 1))
     elif channels == 4:

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 from .camera import Camera
 from .draw import SIZE, MeshView
-from .images import Picture, Snapshot, to_picture
+from .grid import Picture
+from .images import Snapshot, to_picture
 
-__all__ = ["Source", "enclosing_sphere", "make_pictures"]
+__all__ = ["Source", "enclosing_sphere", "make_pictures", "picture_state"]
 
 Source = Snapshot | MeshView
 
@@ -21,6 +22,13 @@ def make_pictures(sources: dict[str, Source], camera: Camera, mesh_size: tuple[i
             source = Snapshot(images, len(images), legend=legend)
         pictures.append(to_picture(name, source))
     return pictures
+
+
+def picture_state(source: Source, camera: Camera, mesh_size: tuple[int, int]) -> tuple[object, ...]:
+    """What a picture depends on: it needs to be made anew when this changes, as long as `source` is kept."""
+    if isinstance(source, MeshView):
+        return id(source), source.mode, *(tuple(vector) for vector in camera.pose), camera.fov, mesh_size
+    return (id(source),)
 
 
 def enclosing_sphere(spheres: Sequence[tuple[list[float], float]]) -> tuple[list[float], float]:

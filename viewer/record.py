@@ -1,4 +1,4 @@
-"""Recording: MP4 through ffmpeg, or numbered PNG files, written while the loop runs."""
+"""Recording: ffmpeg writes MP4, or numbered PNG files, in its own process while the loop runs."""
 
 import collections
 import os
@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from .extras import needed
-from .grid import compose
-from .images import Picture
+from .grid import Picture, compose
 
 __all__ = ["Recorder", "check_path", "yield_to_others"]
 
@@ -54,7 +53,7 @@ class Recorder:
     def __init__(self, path: Path, fps: float):
         self.path, self._fps = path, fps
         needed("PIL.Image", "record")
-        self._ffmpeg: Any = needed("imageio_ffmpeg", "record") if path.suffix else None
+        self._ffmpeg: Any = needed("imageio_ffmpeg", "record")
         (path.parent if path.suffix else path).mkdir(parents=True, exist_ok=True)
         self._waiting: collections.deque[Callable[[], list[Picture]]] = collections.deque()
         self._changed = threading.Condition()
@@ -106,32 +105,20 @@ class Recorder:
             return frame
 
     def _write(self, pictures: list[Picture]) -> None:
-        if self._ffmpeg is None:
-            whole = needed("PIL.Image", "record").fromarray(compose(pictures))
-            target = self.path / f"frame_{self.written:06d}.png"
-            partial = target.with_suffix(".partial")
-            whole.save(partial, format="png", compress_level=1)
-            partial.replace(target)  # no half files
-            return
-        image = compose(pictures, self._size)  # all frames of a video have the size of the first
-        if self._writer is None:
+        film = bool(self.path.suffix)
+        image = compose(pictures, self._size if film else None)  # all frames of a film have the size of the first
+        if self._writer is None or self._size != image.shape[:2]:
+            if self._writer is not None:
+                self._writer.close()
             self._size = image.shape[:2]
             self._writer = self._open(*self._size)
         self._writer.send(np.ascontiguousarray(image))
 
     def _open(self, height: int, width: int) -> Generator[None, Any, None]:
-        # Fragments of a second: what has been written so far plays, however the process ends.
-        fragments = ["-movflags", "frag_keyframe+empty_moov+default_base_moof", "-g", str(max(1, round(self._fps)))]
-        writer = self._ffmpeg.write_frames(
-            str(self.path),
-            (width, height),
-            fps=self._fps,
-            codec="libx264",
-            quality=None,
-            macro_block_size=1,
-            output_params=["-preset", "veryfast", "-crf", "18", "-threads", "1", *fragments],
-            ffmpeg_log_level="error",
-        )
+        target, how = (_film if self.path.suffix else _files)(self.path, self._fps, self.written)
+        how["output_params"] += ["-threads", "1"]
+        common = {"quality": None, "macro_block_size": 1, "ffmpeg_log_level": "error"}
+        writer = self._ffmpeg.write_frames(target, (width, height), **common, **how)
         writer.send(None)
         return writer
 
@@ -150,3 +137,19 @@ class Recorder:
             reason = str(error).strip().splitlines()
             message = f"Viewer: the recording to {self.path} ends: {reason[-1] if reason else type(error).__name__}"
             warnings.warn(message, RuntimeWarning, stacklevel=2)
+
+
+def _film(path: Path, fps: float, first: int) -> tuple[str, dict[str, Any]]:
+    """Where and how ffmpeg writes a film."""
+    # Fragments of a second: what has been written so far plays, however the process ends.
+    fragments = ["-movflags", "frag_keyframe+empty_moov+default_base_moof", "-g", str(max(1, round(fps)))]
+    how = {"codec": "libx264", "fps": fps, "output_params": ["-preset", "veryfast", "-crf", "18", *fragments]}
+    return str(path), how
+
+
+def _files(path: Path, fps: float, first: int) -> tuple[str, dict[str, Any]]:
+    """Where and how ffmpeg writes files, each of them whole or not there; `first` is the number of the first."""
+    numbers = ["-start_number", str(first), "-atomic_writing", "1"]
+    fast = ["-compression_level", "1", "-pred", "up"]
+    target = str(path).replace("%", "%%") + "/frame_%06d.png"
+    return target, {"codec": "png", "pix_fmt_out": "rgb24", "fps": 30, "output_params": fast + numbers}

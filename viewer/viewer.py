@@ -1,6 +1,7 @@
 """The viewer: one API, four outputs."""
 
 import atexit
+import collections
 import contextlib
 import itertools
 import os
@@ -14,9 +15,9 @@ import torch
 from .camera import Camera
 from .controls import Choice, Controls, Stage
 from .draw import SIZE, MeshView
-from .extras import needed
-from .grid import compose, largest_shape
-from .images import Picture, Snapshot, checked
+from .extras import check_installed, needed
+from .grid import Picture, compose, largest_shape
+from .images import Snapshot, checked
 from .mesh_arguments import check_mesh
 from .pictures import Source, enclosing_sphere, make_pictures
 from .plots import Plots
@@ -24,12 +25,14 @@ from .progress import Progress
 from .record import Recorder, check_path
 
 if TYPE_CHECKING:
-    from .web import WebOutput
+    from .process import ProcessOutput
     from .window import WindowOutput
 
 __all__ = ["Viewer"]
 
 T = TypeVar("T")
+BUDGET = 0.03  # of the loop's time that copies of pictures may take: large ones are taken more seldom
+UNWATCHED = 0.5  # seconds between two pictures while nobody watches
 OUTPUTS = ("auto", "web", "window", "record", "off")
 
 
@@ -48,7 +51,8 @@ class Viewer:
             packages that are installed allow.
         title: of the window or page.
         path: for 'record': an .mp4 file, or a folder for numbered PNG files.
-        fps: the most pictures a second that are taken of each name; recordings play at this rate.
+        fps: the most pictures a second that are taken of each name; recordings play at this rate. Within a loop page
+            and window get fewer where copying them would take more than 3 % of its time, and 2 while nobody watches.
         host, port: for 'web': the address to listen at. Others than this machine reach it only if `host` lets them, for
             instance '0.0.0.0'. A port in use moves to the next.
         size: height and width of the window, in pixels.
@@ -84,10 +88,12 @@ class Viewer:
         self.plots = Plots()
         self.camera.on_change(self.stage.touch)
         self._late: dict[str, Callable[[], Source]] = {}  # shown too soon after the last one
-        self._taken: dict[str, float] = {}
+        self._taken: dict[str, float] = {}  # when, but for what the loop was late
+        self._spares: dict[str, list[torch.Tensor]] = collections.defaultdict(list)
+        self._costs: dict[str, float] = {}  # seconds of the loop's thread for one picture
         self._frame_version = 0
         self._recorder: Recorder | None = None
-        self._live: WebOutput | WindowOutput | None = None
+        self._live: ProcessOutput | WindowOutput | None = None
         self.closed = False
         self.output = self._open(output, path)
         atexit.register(self.close)  # also after Ctrl-C
@@ -96,13 +102,9 @@ class Viewer:
         if output == "record":
             self._recorder = Recorder(check_path(path), self.fps)
         elif output == "web":
-            from .web import WebOutput
-
-            self._live = WebOutput(self)
+            self._live = _open_page(self)
         elif output == "window":
-            from .window import WindowOutput
-
-            self._live = WindowOutput(self)
+            self._live = _open_window(self)
         elif output == "auto":
             reasons = []
             for candidate in ("window", "web"):
@@ -129,25 +131,38 @@ class Viewer:
         tensors = {name: checked(name, image) for name, image in images.items()}
         if self._idle:
             return
-        self._offer({name: partial(Snapshot.of, tensor.detach()) for name, tensor in tensors.items()})
+        spares = self._spares
+        self._offer({name: partial(Snapshot.of, t.detach(), spares[name]) for name, t in tensors.items()})
 
     def _offer(self, sources: dict[str, Callable[[], Source]]) -> None:
         """Takes what is shown, or keeps it for later where the last of its name was taken just before."""
-        now = time.monotonic()
-        soon = {name for name in sources if now - self._taken.get(name, float("-inf")) < 1 / self.fps}
+        now, period = time.monotonic(), self._period()
+        soon = {name for name in sources if now - self._taken.get(name, float("-inf")) < period}
         self._late.update((name, sources[name]) for name in soon)
-        self._take({name: source for name, source in sources.items() if name not in soon}, now)
+        self._take({name: source for name, source in sources.items() if name not in soon}, now, period)
         if not self.controls.looping:
             self.record_frame()
 
-    def _take(self, sources: dict[str, Callable[[], Source]], now: float) -> None:
+    def _period(self) -> float:
+        """Seconds between two pictures of a name."""
+        if self._live is None or self._recorder is not None or not self.controls.looping:
+            return 1 / self.fps
+        return max(1 / self.fps, sum(self._costs.values()) / BUDGET, 0 if self._live.watched else UNWATCHED)
+
+    def _take(self, sources: dict[str, Callable[[], Source]], now: float, period: float) -> None:
         """Copies, and puts the copies on show."""
         if not sources:
             return
         for name in sources:
             self._late.pop(name, None)
-            self._taken[name] = now
-        made = {name: source() for name, source in sources.items()}
+            due = self._taken.get(name, float("-inf")) + period
+            self._taken[name] = due if now < due + period else now  # so that the mean is right, not only the least
+        made = {}
+        for name, source in sources.items():
+            begun = time.thread_time()
+            made[name] = source()
+            cost = time.thread_time() - begun
+            self._costs[name] = 0.8 * self._costs.get(name, cost) + 0.2 * cost
         bounds = [view.bounds() for view in made.values() if isinstance(view, MeshView)] if self.camera.at_home else []
         if bounds and not any(isinstance(source, MeshView) for source in self.stage.sources().values()):
             self.camera.look_at_sphere(*enclosing_sphere(bounds))  # the first meshes, and nobody has moved the camera
@@ -156,7 +171,7 @@ class Viewer:
 
     def flush(self) -> None:
         """Takes what came too soon to be shown at once. The loop does so whenever there is time, and at its end."""
-        self._take(dict(self._late), time.monotonic())
+        self._take(dict(self._late), time.monotonic(), 0.0)
 
     def log(self, **values: object) -> None:
         """Adds a point to each named curve; over the iterations, inside of `loop`.
@@ -222,8 +237,9 @@ class Viewer:
     def _between_iterations(self) -> None:
         now = time.monotonic()
         waits = self.controls.paused or self.controls.speed  # then there is time for all of them
-        due = {name: late for name, late in self._late.items() if waits or now - self._taken[name] >= 1 / self.fps}
-        self._take(due, now)
+        period = self._period() if self._late else 0.0
+        due = {name: late for name, late in self._late.items() if waits or now - self._taken[name] >= period}
+        self._take(due, now, period)
         self.record_frame()
 
     def choice(self, name: str, options: Sequence[str]) -> Choice:
@@ -333,3 +349,27 @@ def _free_name(stem: str, suffix: str) -> str:
 
 def _same(view: MeshView) -> MeshView:
     return view
+
+
+def _open_page(viewer: Viewer) -> "ProcessOutput":
+    from .process import ProcessOutput
+    from .web import check_address
+
+    check_installed("viser", "web")
+    check_address(viewer.host, viewer.port)
+    return ProcessOutput("web", viewer)
+
+
+def _open_window(viewer: Viewer) -> "ProcessOutput | WindowOutput":
+    """In a process of its own, unless there may be pictures that need not leave the GPU."""
+    from .process import ProcessOutput
+    from .window_thread import check_display
+
+    for module in ("glfw", "moderngl", "imgui_bundle"):
+        check_installed(module, "viewer")
+    check_display()
+    if torch.cuda.is_available():
+        from .window import WindowOutput
+
+        return WindowOutput(viewer)
+    return ProcessOutput("window", viewer)

@@ -1,4 +1,4 @@
-"""The page for browsers: viser serves it; pictures are drawn and encoded on a thread of their own."""
+"""The page for browsers: viser serves it. All of this runs in a process of its own, which `process` starts."""
 
 import contextlib
 import getpass
@@ -7,25 +7,23 @@ import socket
 import threading
 import time
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .camera import Pose
-from .controls import Stage
 from .extras import needed
 from .grid import compose
-from .record import yield_to_others
 from .web_panel import Panel
 
 if TYPE_CHECKING:
-    from .viewer import Viewer
+    from .mirror import Mirror
 
-__all__ = ["WebOutput"]
+__all__ = ["WebOutput", "check_address"]
 
 LARGEST = (1080, 1920)  # pixels of what is sent; browsers enlarge it
 QUALITY = 92  # of JPEG
+IDLE = 0.25  # seconds between two looks at the loop while nobody watches
 PATIENCE, ATTEMPTS = 1.0, 4  # seconds that a browser has to take a new pose, and how often it is told
 
 
@@ -38,21 +36,17 @@ class WebOutput:
         RuntimeError: viser is not installed, or the address cannot be listened at.
     """
 
-    def __init__(self, viewer: "Viewer"):
+    def __init__(self, viewer: "Mirror"):
         viser = needed("viser", "web")
-        _check_address(viewer.host, viewer.port)
         self._viewer, self._stage = viewer, viewer.stage
         warnings.filterwarnings("ignore", message="Queued a .* on a closed connection")  # somebody has just left
-        with contextlib.redirect_stdout(io.StringIO()), ThreadPoolExecutor(1, initializer=yield_to_others) as thread:
-            # Without its greeting: ours says how to come here from elsewhere. Its threads yield as that one does.
-            self._server = thread.submit(
-                viser.ViserServer, viewer.host, viewer.port, label=viewer.title, verbose=False
-            ).result()
+        with contextlib.redirect_stdout(io.StringIO()):  # its greeting: ours says how to come here from elsewhere
+            self._server = viser.ViserServer(viewer.host, viewer.port, label=viewer.title, verbose=False)
         self.port = self._server.get_port()
         self._server.gui.configure_theme(dark_mode=True, show_logo=False, show_share_button=False)
         self._server.scene.set_up_direction("+y")
         self._panel = Panel(self._server, viewer)
-        self._lock = threading.Lock()
+        self._lock, self._awake = threading.Lock(), threading.Event()
         self._watchers: dict[int, _Watcher] = {}
         self._begins: Pose | None = None
         self._set_initial_camera()
@@ -68,6 +62,7 @@ class WebOutput:
     def close(self) -> None:
         """Ends the page."""
         self.alive = False
+        self._awake.set()
         self._stage.touch()
         if threading.current_thread() is not self._thread:
             self._thread.join(10)
@@ -84,27 +79,33 @@ class WebOutput:
         camera.fov = np.radians(self._viewer.camera.fov)
 
     async def _welcome(self, client) -> None:
-        watcher = _Watcher(client, self._viewer, self._stage)
+        watcher = _Watcher(client, self._viewer)
         with self._lock:
             self._watchers[client.client_id] = watcher
+        self._awake.set()
         self._stage.touch()
 
     async def _forget(self, client) -> None:
         with self._lock:
             self._watchers.pop(client.client_id, None)
 
+    @property
+    def poses(self) -> list[Pose]:
+        """The camera of every watcher, as their browsers say."""
+        return [watcher.pose() for watcher in self._watchers_now()]
+
     def _watchers_now(self) -> list["_Watcher"]:
         with self._lock:
             return list(self._watchers.values())
 
     def _run(self) -> None:
-        yield_to_others()
         seen = -1
         try:
             while self.alive:
                 started = time.monotonic()
-                version = self._stage.wait_newer(seen, timeout=0.5)
                 watchers = self._watchers_now()
+                self._viewer.watched = bool(watchers)
+                version = self._stage.wait_newer(seen, timeout=0.5)
                 sizes = {watcher.size() for watcher in watchers}
                 for watcher in watchers:
                     watcher.follow()
@@ -114,7 +115,9 @@ class WebOutput:
                     self._panel.update()
                     for size in sizes:
                         self._send(size, [watcher for watcher in watchers if watcher.size() == size])
-                time.sleep(max(0.0, 1 / self._viewer.fps - (time.monotonic() - started)))
+                pause = 1 / self._viewer.fps if watchers else IDLE
+                self._awake.wait(max(0.0, pause - (time.monotonic() - started)))
+                self._awake.clear()
         except Exception as error:  # what one watches must not stop an optimization
             if self.alive:
                 self.alive = False
@@ -131,11 +134,11 @@ class WebOutput:
 class _Watcher:
     """One browser, whose camera and the viewer's follow each other."""
 
-    def __init__(self, client, viewer: "Viewer", stage: Stage):
+    def __init__(self, client, viewer: "Mirror"):
         self.client, self._camera = client, viewer.camera
         self.sent_size: tuple[int, int] | None = None
-        self._stage = stage
-        self._known = self._pose()  # where its camera is, as it says
+        self._stage = viewer.stage
+        self._known = self.pose()  # where its camera is, as it says
         self._told: Pose | None = viewer.camera.pose  # a pose that it has been given and not taken yet
         self._when, self._attempts = float("-inf"), 0
         client.camera.on_update(self._moved)
@@ -161,7 +164,7 @@ class _Watcher:
             camera.up_direction, camera.position, camera.look_at = pose.up, pose.eye, pose.target
 
     async def _moved(self, _) -> None:
-        self._known = self._pose()
+        self._known = self.pose()
         if self._told is not None:  # until it has taken the pose, what it says is older than that
             if _close(self._known, self._told):
                 self._told = None
@@ -169,16 +172,23 @@ class _Watcher:
             self._camera.place(*self._known)
         self._stage.touch()  # perhaps its size has changed
 
-    def _pose(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def pose(self) -> Pose:
+        """Where its camera is."""
         camera = self.client.camera
-        return camera.position, camera.look_at, camera.up_direction
+        return Pose(camera.position, camera.look_at, camera.up_direction)
 
 
 def _close(a, b) -> bool:
     return all(np.allclose(x, y, rtol=0, atol=1e-3 * np.linalg.norm(b[0] - b[1])) for x, y in zip(a, b, strict=True))
 
 
-def _check_address(host: str, port: int) -> None:
+def check_address(host: str, port: int) -> None:
+    """Asks whether one can listen there.
+
+    Raises:
+        RuntimeError: at no port of this host.
+        ValueError: that is no port.
+    """
     if not isinstance(port, int) or not 0 <= port < 65536:
         raise ValueError(f"Viewer(): port must be a number from 0 to 65535, got {port!r}")
     try:

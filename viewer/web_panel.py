@@ -10,7 +10,7 @@ from .extras import needed
 from .grid import compose
 
 if TYPE_CHECKING:
-    from .viewer import Viewer
+    from .mirror import Mirror
 
 __all__ = ["Panel"]
 
@@ -22,7 +22,7 @@ COLORS = ("#4dabf7", "#ff922b", "#69db7c", "#f06595", "#b197fc", "#ffd43b")
 class Panel:
     """Builds the panel; `update` brings it up to date."""
 
-    def __init__(self, server, viewer: "Viewer"):
+    def __init__(self, server, viewer: "Mirror"):
         self._server, self._viewer, self._controls = server, viewer, viewer.controls
         gui = server.gui
         gui.main_panel.dock_right()

@@ -14,6 +14,7 @@ from .window_texture import Texture
 from .window_thread import ui_thread
 
 if TYPE_CHECKING:
+    from .mirror import Mirror
     from .viewer import Viewer
 
 __all__ = ["WindowOutput"]
@@ -25,11 +26,16 @@ BACKGROUND = (0.125, 0.133, 0.149)
 class WindowOutput:
     """Opens a window, which lives on a thread of its own; closing it ends nothing else.
 
+    Args:
+        viewer: what it shows: a `Viewer` of this process, or the mirror of one.
+
     Raises:
         RuntimeError: a package is missing, or there is no display or no OpenGL for it.
     """
 
-    def __init__(self, viewer: "Viewer"):
+    watched = True
+
+    def __init__(self, viewer: "Viewer | Mirror"):
         for module in ("glfw", "moderngl", "imgui_bundle"):
             needed(module, "viewer")
         self._ui = ui_thread()
@@ -45,6 +51,11 @@ class WindowOutput:
         if self.alive:
             self._ui.call(self._window.close)
 
+    @property
+    def events(self) -> int | None:
+        """How many inputs it has seen, once everything stands that the last of them has moved; None before."""
+        return None if self._window.unsettled else self._window.events
+
     def read(self) -> np.ndarray:
         """What the window shows, drawn anew: uint8 [H, W, 3], the top row first."""
         return self._ui.call(self._window.read)
@@ -53,15 +64,16 @@ class WindowOutput:
 class _Window:
     """Everything here runs on the thread of windows."""
 
-    def __init__(self, viewer: "Viewer"):
+    def __init__(self, viewer: "Viewer | Mirror"):
         # Before anything of OpenGL: the choice of PyOpenGL's platform, which is EGL as in headless contexts.
-        import glraster.interop.context  # noqa: F401
+        import glraster.interop.gl  # noqa: F401
 
         self._glfw, self._moderngl = needed("glfw", "viewer"), needed("moderngl", "viewer")
         self._imgui, self._implot = needed("imgui_bundle.imgui", "viewer"), needed("imgui_bundle.implot", "viewer")
         self._viewer, self.alive = viewer, False
         self._textures: dict[str, Texture] = {}
         self._seen, self._settling, self._drawn = -1, SETTLING, 0.0
+        self.events = 0  # of mouse and keyboard
         self._handle = _open(self._glfw, viewer.title, *viewer.size)
         try:
             self._glfw.make_context_current(self._handle)
@@ -98,10 +110,16 @@ class _Window:
 
             def noticed(*arguments: Any, handler=handler) -> None:
                 self._settling = SETTLING
+                self.events += 1
                 self._imgui.set_current_context(self._contexts[0])
                 handler(*arguments)
 
             register(self._handle, noticed)
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether there are frames to be drawn."""
+        return self._settling > 0
 
     def frame(self) -> None:
         """Draws if there is something new and time for it; closes when the user wants that."""
@@ -110,9 +128,11 @@ class _Window:
                 self.close()
                 return
             version, now = self._viewer.stage.version, time.monotonic()
-            if (version != self._seen or self._settling) and now - self._drawn >= 1 / self._viewer.fps:
+            period = 1 / self._viewer.fps
+            if (version != self._seen or self._settling) and now - self._drawn >= period:
                 self._settling = SETTLING if version != self._seen else self._settling - 1
-                self._seen, self._drawn = version, now
+                self._seen = version
+                self._drawn = self._drawn + period if now - self._drawn < 2 * period else now  # in the mean
                 self._draw()
                 self._glfw.swap_buffers(self._handle)
         except Exception as error:  # what one watches must not stop an optimization
@@ -167,6 +187,7 @@ class _Window:
         self._renderer.render(self._imgui.get_draw_data())
 
     def _refresh_textures(self, room: tuple[int, int]) -> None:
+        self._viewer.stage.make_room(room)
         sources, camera = self._viewer.stage.sources(), self._viewer.camera
         for name in set(self._textures) - set(sources):
             self._textures.pop(name).release()

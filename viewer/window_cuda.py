@@ -8,7 +8,8 @@ import torch
 from glraster.interop.context import GL
 from glraster.interop.cuda_gl import CudaTransfer
 
-from .images import Legend, Snapshot, colored, tiled
+from .grid import Legend
+from .images import Snapshot, colored, tiled
 
 __all__ = ["CudaTexture", "works"]
 

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .grid import Cell, legend_texts
-from .images import Legend
+from .grid import Cell, Legend, legend_texts
 
 if TYPE_CHECKING:
+    from .mirror import Mirror
     from .viewer import Viewer
 
 __all__ = ["PANEL_WIDTH", "WindowPanel", "draw_legend"]
@@ -32,7 +32,7 @@ HELP = (
 class WindowPanel:
     """Draws the panel and does what keys and mouse ask for."""
 
-    def __init__(self, viewer: "Viewer", imgui: Any, implot: Any):
+    def __init__(self, viewer: "Viewer | Mirror", imgui: Any, implot: Any):
         self._viewer, self._imgui, self._implot = viewer, imgui, implot
         self._help = False
         self._note = "F1: help"

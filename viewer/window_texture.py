@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .camera import Camera
-from .draw import MeshView
-from .images import Legend, Picture, Snapshot
-from .pictures import Source, make_pictures
+from .grid import Legend, Picture
 
 if TYPE_CHECKING:
+    from .images import Snapshot
+    from .pictures import Source
     from .window_cuda import CudaTexture
 
 __all__ = ["Texture"]
@@ -33,14 +33,20 @@ class Texture:
         """OpenGL's name of the texture."""
         return self._on_gpu.number if self._on_gpu is not None else self._texture.glo
 
-    def show(self, name: str, source: Source, camera: Camera, size: tuple[int, int]) -> None:
-        """Takes what there is to see, if it has changed."""
-        state: tuple[object, ...] = (id(source),)
-        if isinstance(source, MeshView):
-            state = id(source), source.mode, id(camera.pose), size
+    def show(self, name: str, source: "Source | Picture", camera: Camera, size: tuple[int, int]) -> None:
+        """Takes what there is to see, if it has changed; meshes are drawn in `size` (height, width)."""
+        if isinstance(source, Picture):
+            if source is not self._kept:
+                self._kept = source
+                self._upload(source)
+            return
+        from .images import Snapshot  # only in the loop's process, which has torch
+        from .pictures import make_pictures, picture_state
+
+        state = picture_state(source, camera, size)
         if state == self._state:
             return
-        self._state, self._kept = state, (source, camera.pose)  # kept, so that no other takes their places
+        self._state, self._kept = state, source  # kept, so that no other takes its place
         if isinstance(source, Snapshot) and source.tensor.is_cuda and self._show_on_gpu(name, source):
             return
         (picture,) = make_pictures({name: source}, camera, mesh_size=size)
@@ -56,7 +62,7 @@ class Texture:
         self._texture.write(np.ascontiguousarray(picture.pixels), alignment=1)
         self._texture.build_mipmaps()
 
-    def _show_on_gpu(self, name: str, source: Snapshot) -> bool:
+    def _show_on_gpu(self, name: str, source: "Snapshot") -> bool:
         """Keeps a picture of a CUDA tensor on the GPU; False where OpenGL and CUDA do not work together."""
         from .window_cuda import CudaTexture, works
 

@@ -11,7 +11,9 @@ from typing import Any, Protocol
 from .extras import needed
 from .record import yield_to_others
 
-__all__ = ["Frame", "UiThread", "ui_thread"]
+__all__ = ["Frame", "UiThread", "check_display", "ui_thread"]
+
+ADVICE = "use output='web' for a browser, or output='record' for a file"
 
 
 class Frame(Protocol):
@@ -29,7 +31,7 @@ class UiThread:
         self._requests: queue.SimpleQueue[tuple[Future, Callable]] = queue.SimpleQueue()
         self._windows: list[Frame] = []
         self._thread: threading.Thread | None = None
-        self.period = 1 / 60  # seconds between two looks at what is new; input wakes it earlier
+        self.period = 1 / 120  # seconds between two looks at what is new; input wakes it earlier
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Runs a function on the thread, which starts if need be, and returns what it returns or raises."""
@@ -85,20 +87,28 @@ class UiThread:
                 glfw.wait_events_timeout(self.period)
 
 
+def check_display() -> None:
+    """Asks whether there may be a display.
+
+    Raises:
+        RuntimeError: there is none.
+    """
+    if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        raise RuntimeError(f"Viewer: no display for a window, DISPLAY and WAYLAND_DISPLAY are not set: {ADVICE}")
+
+
 def start_glfw(glfw: Any) -> None:
     """Starts GLFW.
 
     Raises:
         RuntimeError: there is no display.
     """
-    advice = "use output='web' for a browser, or output='record' for a file"
-    if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        raise RuntimeError(f"Viewer: no display for a window, DISPLAY and WAYLAND_DISPLAY are not set: {advice}")
+    check_display()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the error has the same words
         if not glfw.init():
             reason = glfw.get_error()[1] or b"GLFW does not start"
-            raise RuntimeError(f"Viewer: no display for a window, {reason.decode()}: {advice}")
+            raise RuntimeError(f"Viewer: no display for a window, {reason.decode()}: {ADVICE}")
 
 
 _shared = UiThread()
