@@ -7,10 +7,9 @@
 //   sum lambda_k (x_k, y_k, w_k) = (f_x, f_y, 1)   at f in normalised device coordinates,   z/w = sum lambda_k z_k
 // Source: in the line of Pidhorskyi et al., "Rasterized Edge Gradients", 2024; the divergence theorem; homogeneous
 // rasterization (Olano and Greer 1997).
-#include "common/depth_rows.cuh"
-#include "common/image_planes.cuh"
-#include "common/neighbours.cuh"
+#include "common/crease_rows.cuh"
 #include "common/pixel_walk.cuh"
+#include "common/surface_pair.cuh"
 
 template <class T>
 struct EdgeGradientsParams {
@@ -26,96 +25,8 @@ struct EdgeGradientsParams {
   T* tangent_out;             // [N, H, W, C]
   int64_t N, H, W, C, V, num_triangles;
   int64_t pos_stride;  // elements from one image's positions to the next; 0: shared
-  int64_t crease;      // whether jumps of colour within a surface count
+  int64_t crease;      // which jumps of colour within a surface count: a CreaseMode
 };
-
-// Two neighbours: A is pixel (x, y) of an image, B the next along the axis.
-struct PixelPair {
-  int64_t image;
-  int32_t x, y;
-  int axis;
-  int32_t a, b;  // their triangles, -1: none
-};
-
-enum PairKind { kOneSurface, kAOccludes, kBOccludes, kIntersection, kCrease };
-
-// What was found out about a pair.
-struct Boundary {
-  int kind = kOneSurface;
-  int32_t triangle = -1;  // that carries the boundary, unless it is an intersection
-  double distance = 0.;   // from A's centre towards B's, in pixels
-};
-
-constexpr int kMostSteps = 32;  // of a walk, in triangles
-
-enum WalkEnd { kGaveUp, kFold, kOpenEdge, kReached };
-
-struct Walk {
-  int end = kGaveUp;
-  int32_t triangle = -1;  // the last one
-  double distance = 0.;
-};
-
-// Over the surface from a triangle at (fx, fy) along an axis, in pixels times `direction`, to its outline or to the
-// triangle that the next pixel sees. Rasterizers snap corners, so that may begin a little behind the pixel's centre.
-template <class T>
-GLR_FUNC Walk walk(const EdgeGradientsParams<T>& p, int64_t image, int32_t first, int32_t other, double fx, double fy,
-                   int axis, double direction) {
-  constexpr double kFarthest = 1. + 1. / 128;
-  Walk walk;
-  walk.triangle = first;
-  for (int step = 0; step < kMostSteps; ++step) {
-    ScreenPlane plane;
-    if (!plane_at(p, image, walk.triangle, fx, fy, &plane)) return walk;
-    const PlaneExit exit = exit_of(plane, axis, direction);
-    walk.distance = min(exit.distance, 1.);
-    if (exit.distance > kFarthest) return walk;
-    // Side k goes from vertex k to the next: it lies opposite corner k + 2.
-    const int32_t side = walk.triangle * 3 + (exit.opposite == 2 ? 0 : exit.opposite + 1);
-    const int32_t next = other_side(p.neighbours, side), triangle = next / 3;
-    VertexIndices v;
-    if (next < 0 || !load_triangle(p.tri, p.num_triangles, p.V, triangle, &v))
-      walk.end = kOpenEdge;
-    else if (lies_on_same_side(plane, exit.opposite, corner_at(p, image, opposite_vertex(p.tri, next), fx, fy)))
-      walk.end = kFold;
-    else if (triangle == other)
-      walk.end = kReached;
-    if (walk.end != kGaveUp) return walk;
-    walk.triangle = triangle;
-  }
-  return walk;
-}
-
-// Which of the surfaces of two neighbours is in front, from the depths and slopes of their planes, each at its own
-// centre; nothing of planes that are not known (NaN).
-GLR_FUNC Boundary compare_depths(double za, double slope_a, double zb, double slope_b) {
-  Boundary found;
-  const double at_a = zb - slope_b - za, at_b = za + slope_a - zb;  // how much nearer a pixel's own triangle is there
-  const double least = 0.2 * (fabs(slope_a) + fabs(slope_b)) + 1e-6;
-  if (at_a > least && at_b < -least)
-    found.kind = kAOccludes;
-  else if (at_a < -least && at_b > least)
-    found.kind = kBOccludes;
-  else if (at_a > 0 && at_b > 0 && at_a + at_b > least)
-    found.kind = kIntersection, found.distance = at_a / (at_a + at_b);
-  return found;
-}
-
-// The same of a pair.
-template <class T>
-GLR_FUNC Boundary compare_pair(const EdgeGradientsParams<T>& p, const PixelPair& pair) {
-  const int axis = pair.axis;
-  Boundary found;
-  if (pair.a < 0 || pair.b < 0) {
-    found.kind = pair.a >= 0 ? kAOccludes : kBOccludes;
-    return found;
-  }
-  ScreenPlane a, b;
-  if (!plane_at(p, pair.image, pair.a, sample_at(p, 0, pair.x), sample_at(p, 1, pair.y), &a)) return found;
-  const double bx = sample_at(p, 0, pair.x + !axis), by = sample_at(p, 1, pair.y + axis);
-  if (!plane_at(p, pair.image, pair.b, bx, by, &b)) return found;
-  return compare_depths(a.depth(), a.depth_slope(axis), b.depth(), b.depth_slope(axis));
-}
 
 // Where a surface that occludes another ends between two neighbours; one surface if it reaches the other's triangle.
 template <class T>
@@ -138,76 +49,64 @@ GLR_FUNC void find_outline(const EdgeGradientsParams<T>& p, const PixelPair& pai
     const double limit = 100. * shape_of(plane, pixel_size(p, 0), pixel_size(p, 1));
     distance = ended ? max(distance, min(0.5, limit)) : min(2. / 3, limit);
   }
-  found->distance = from_b ? 1. - distance : distance;
+  found->distance = distance;
 }
 
-// The pair of a pixel and its next one along an axis; false if both see the same.
+// Whether pixel (x, y) and its next one see one surface without a crease.
 template <class T>
-GLR_FUNC bool load_pair(const EdgeGradientsParams<T>& p, int64_t image, int32_t x, int32_t y, int axis,
-                        PixelPair* pair) {
-  const int64_t pixel = (image * p.H + y) * p.W + x;
-  *pair = {image, x, y, axis, triangle_at(p, pixel), triangle_at(p, pixel + (axis ? p.W : 1))};
-  return pair->a != pair->b;
-}
-
-// Whether pixel (x, y) and its next one see one surface.
-template <class T>
-GLR_STEP bool is_one_surface(const EdgeGradientsParams<T>& p, int64_t image, int32_t x, int32_t y, int axis) {
+GLR_STEP bool continues(const EdgeGradientsParams<T>& p, int64_t image, int32_t x, int32_t y, int axis) {
   PixelPair pair;
   if (!load_pair(p, image, x, y, axis, &pair)) return true;
   Boundary found = compare_pair(p, pair);
   if (found.kind != kOneSurface) find_outline(p, pair, &found);
-  return found.kind == kOneSurface;
+  Jump<T> jump;
+  return found.kind == kOneSurface && !find_crease(p, pair, &jump);
 }
 
-// The colours on both sides of a boundary, each extrapolated from the pixel behind.
-template <class T>
-struct Jump {
-  const T *a, *b, *behind_a, *behind_b;
-  T step_a, step_b;
-  GLR_MEMBER T operator()(int64_t c) const {
-    return a[c] + step_a * (a[c] - behind_a[c]) - (b[c] + step_b * (b[c] - behind_b[c]));
-  }
-};
-
+// The colours on both sides of an outline or intersection.
 template <class T>
 GLR_FUNC Jump<T> jump_at(const EdgeGradientsParams<T>& p, const PixelPair& pair) {
   const int axis = pair.axis;
-  const int64_t next = axis ? p.W * p.C : p.C;
-  const T* a = p.color + ((pair.image * p.H + pair.y) * p.W + pair.x) * p.C;
-  Jump<T> jump = {a, a + next, a, a + next, T(0), T(0)};
+  const int64_t next = (axis ? p.W : 1) * p.C;
   const int32_t x0 = pair.x - !axis, y0 = pair.y - axis, x1 = pair.x + !axis, y1 = pair.y + axis;
-  if (pair.a >= 0 && x0 >= 0 && y0 >= 0 && is_one_surface(p, pair.image, x0, y0, axis))
-    jump.behind_a = a - next, jump.step_a = T(2. / 3);
-  if (pair.b >= 0 && (axis ? y1 + 1 < p.H : x1 + 1 < p.W) && is_one_surface(p, pair.image, x1, y1, axis))
-    jump.behind_b = a + 2 * next, jump.step_b = T(2. / 3);
+  Jump<T> jump = jump_between(p, pair);
+  if (pair.a >= 0 && x0 >= 0 && y0 >= 0 && continues(p, pair.image, x0, y0, axis))
+    jump.behind_a = jump.a - next, jump.step_a = T(2. / 3);
+  if (pair.b >= 0 && (axis ? y1 + 1 < p.H : x1 + 1 < p.W) && continues(p, pair.image, x1, y1, axis))
+    jump.behind_b = jump.b + next, jump.step_b = T(2. / 3);
   return jump;
 }
 
-// A ridge between two pixels of one triangle and two of another across which the colour jumps by more than twice what
-// it changes on both sides; carried by A's triangle, where that ends.
-template <class T>
-GLR_FUNC bool find_crease(const EdgeGradientsParams<T>& p, const PixelPair& pair, Boundary* found, Jump<T>* jump) {
-  const int axis = pair.axis;
-  const int32_t i = axis ? pair.y : pair.x;
-  if (!p.crease || pair.a < 0 || pair.b < 0 || i < 1 || i + 2 >= (axis ? p.H : p.W)) return false;
-  const int64_t step = axis ? p.W : 1, pixel = (pair.image * p.H + pair.y) * p.W + pair.x;
-  const T* id = p.rast + pixel * 4 + 3;
-  if (id[-4 * step] != id[0] || id[8 * step] != id[4 * step]) return false;
-  const T* a = p.color + pixel * p.C;
-  *jump = {a, a + step * p.C, a - step * p.C, a + 2 * step * p.C, T(0.5), T(0.5)};
-  T across = T(0), inside = T(0);
-  for (int64_t c = 0; c < p.C; ++c) {
-    const T j = (*jump)(c), ja = jump->a[c] - jump->behind_a[c], jb = jump->b[c] - jump->behind_b[c];
-    across += j * j, inside += ja * ja + jb * jb;
+// Calls visit(vertex, d) with the derivative d, times `share`, of the place of a triangle's point with respect to x, y,
+// z, w of each vertex: `moved` pixels along the axis from (fx, fy), where the plane is known.
+template <class T, class Visit>
+GLR_FUNC void visit_point(const EdgeGradientsParams<T>& p, const ScreenPlane& plane, int32_t triangle, int axis,
+                          double moved, double fx, double fy, double share, const Visit& visit) {
+  const double size = pixel_size(p, axis), at = (axis ? fy : fx) + moved * size;
+  for (int k = 0; k < 3; ++k) {
+    const double d = share * (plane.value[k] + moved * plane.slope(axis, k)) / size, dw = -d * at;
+    visit(p.tri[int64_t(triangle) * 3 + k], axis ? Vec4<double>{0., d, 0., dw} : Vec4<double>{d, 0., 0., dw});
   }
-  ScreenPlane plane;
-  if (!(across > T(4) * inside) ||
-      !plane_at(p, pair.image, pair.a, sample_at(p, 0, pair.x), sample_at(p, 1, pair.y), &plane))
-    return false;
-  found->kind = kCrease, found->triangle = pair.a;
-  found->distance = min(exit_of(plane, axis, 1.).distance, 1.);
-  return true;
+}
+
+// A crease moves as the point of A's triangle where that ends, if B's begins there. Else triangles lie between them,
+// and half of the jump moves with the point where B's ends towards A.
+template <class T, class Visit>
+GLR_FUNC void visit_crease(const EdgeGradientsParams<T>& p, const PixelPair& pair, const Visit& visit) {
+  const int axis = pair.axis;
+  double share = 1.;
+  for (int s = 0; s < 2; ++s) {
+    const double fx = sample_at(p, 0, pair.x + (s && !axis)), fy = sample_at(p, 1, pair.y + (s && axis));
+    const int32_t triangle = s ? pair.b : pair.a;
+    ScreenPlane plane;
+    if (!plane_at(p, pair.image, triangle, fx, fy, &plane)) continue;
+    const double direction = s ? -1. : 1.;
+    const PlaneExit exit = exit_of(plane, axis, direction);
+    const int32_t next = other_side(p.neighbours, side_opposite(triangle, exit.opposite));
+    if (s == 0 && (next < 0 || next / 3 != pair.b)) share = 0.5;
+    visit_point(p, plane, triangle, axis, direction * min(exit.distance, 1.), fx, fy, share, visit);
+    if (share == 1.) return;
+  }
 }
 
 // Calls visit(vertex, d) with the derivative d of the boundary's place, in pixels along the pair's axis, with respect
@@ -215,18 +114,18 @@ GLR_FUNC bool find_crease(const EdgeGradientsParams<T>& p, const PixelPair& pair
 template <class T, class Visit>
 GLR_FUNC void for_each_derivative(const EdgeGradientsParams<T>& p, const PixelPair& pair, const Boundary& found,
                                   const Visit& visit) {
+  if (found.kind == kCrease) return visit_crease(p, pair, visit);
   const int axis = pair.axis;
-  const double move = found.distance * pixel_size(p, axis);
-  const double fx = sample_at(p, 0, pair.x) + (axis ? 0. : move), fy = sample_at(p, 1, pair.y) + (axis ? move : 0.);
   ScreenPlane plane;
   if (found.kind != kIntersection) {  // the point moves as its triangle does
-    if (!plane_at(p, pair.image, found.triangle, fx, fy, &plane)) return;
-    for (int k = 0; k < 3; ++k) {
-      const double d = plane.value[k] / pixel_size(p, axis), dw = -d * (axis ? fy : fx);
-      visit(p.tri[int64_t(found.triangle) * 3 + k], axis ? Vec4<double>{0., d, 0., dw} : Vec4<double>{d, 0., 0., dw});
-    }
+    const bool from_b = found.kind == kBOccludes;
+    const double fx = sample_at(p, 0, pair.x + (from_b && !axis)), fy = sample_at(p, 1, pair.y + (from_b && axis));
+    if (plane_at(p, pair.image, found.triangle, fx, fy, &plane))
+      visit_point(p, plane, found.triangle, axis, from_b ? -found.distance : found.distance, fx, fy, 1., visit);
     return;
   }
+  const double move = found.distance * pixel_size(p, axis);
+  const double fx = sample_at(p, 0, pair.x) + (axis ? 0. : move), fy = sample_at(p, 1, pair.y) + (axis ? move : 0.);
   // The line z_A = z_B moves along its normal, the gradient of z_A - z_B; d z = sum lambda_k (dz_k - z_x dx_k - ...).
   ScreenPlane other;
   if (!plane_at(p, pair.image, pair.a, fx, fy, &plane) || !plane_at(p, pair.image, pair.b, fx, fy, &other)) return;
@@ -247,9 +146,12 @@ GLR_FUNC void for_each_derivative(const EdgeGradientsParams<T>& p, const PixelPa
 template <class T>
 GLR_FUNC bool find_boundary(const EdgeGradientsParams<T>& p, const PixelPair& pair, Boundary* found, Jump<T>* jump) {
   if (found->kind != kOneSurface) find_outline(p, pair, found);
-  if (found->kind == kOneSurface) return find_crease(p, pair, found, jump);
-  *jump = jump_at(p, pair);
-  return true;
+  if (found->kind != kOneSurface) {
+    *jump = jump_at(p, pair);
+    return true;
+  }
+  found->kind = kCrease;
+  return find_crease(p, pair, jump);
 }
 
 // Whether a pixel's next one along an axis, or the one before, has another id.
@@ -300,18 +202,15 @@ GLR_KERNEL edge_gradients_bwd(const EdgeGradientsParams<T>& p) {
 
 #else
 
-// Most pairs that see different triangles see one surface: what tells is found once for every pixel, in rows.
+// Most pairs that see different triangles see one surface without a crease: what tells is looked at in rows.
 template <class T>
 GLR_KERNEL edge_gradients_bwd(const EdgeGradientsParams<T>& p) {
-  for_each_differing_pair(
-      p, [&](int64_t image, int32_t x, int32_t y, int axis, const PixelDepth& a, const PixelDepth& b) {
-        Boundary found;
-        if (a.triangle < 0 || b.triangle < 0)
-          found.kind = a.triangle >= 0 ? kAOccludes : kBOccludes;
-        else
-          found = compare_depths(a.depth, axis ? a.slope_y : a.slope_x, b.depth, axis ? b.slope_y : b.slope_x);
-        if (found.kind != kOneSurface || p.crease)
-          boundary_bwd(p, PixelPair{image, x, y, axis, a.triangle, b.triangle}, found);
+  for_each_row_pairs(
+      p, p.crease == kVisibleCreases,
+      [&](int64_t image, int32_t y, int axis, const DepthRow& row, const DepthRow& next, RowPairs* pairs) {
+        choose_pairs(p, image, y, axis, row, next, pairs, [&](const PixelPair& pair, int kind) {
+          boundary_bwd(p, pair, kind == kIntersection ? compare_pair(p, pair) : Boundary{kind});
+        });
       });
 }
 

@@ -124,11 +124,41 @@ def test_creases_by_hand():
     found = gradient(facets, rast, pos, tri, ones)
     torch.testing.assert_close(found[:, 0], torch.tensor([0, 3, 3, 0], dtype=torch.float64))
     assert not gradient(facets, rast, pos, tri, ones, crease=False).any()
-    # What changes on both sides by half as much as between them is no jump, nor is a colour that is linear.
-    for values in ([7.0, 5, 2, 2], [5.0, 4, 3, 2], [0.0, 1, 0, 1]):
+    # What changes on a side by a quarter of the jump is none, nor is a colour that is linear.
+    for values in ([6.0, 5, 2, 2], [5.0, 4, 3, 2], [0.0, 1, 0, 1]):
         smooth = torch.tensor(values, dtype=torch.float64).reshape(1, 1, 4, 1)
         assert not gradient(smooth, rast, pos, tri, ones).any()
     assert not gradient(facets, ids_of([[0, 0, 1, 2]]), pos, triangles([0, 1, 2], [1, 3, 2], [1, 3, 2]), ones).any()
+
+
+def test_facets_by_hand():
+    # Their common edge meets the lines through the pixels' centres at x = 5/8 and 3/8, beside or between pixels: two of
+    # three pixels around each pair see the same facet, above one another and side by side.
+    pos = torch.tensor([[-9, 0, 0, 1], [0.75, -3, 0, 1], [0.25, 3, 0, 1], [9, 0, 0, 1]], dtype=torch.float64)
+    tri = triangles([0, 1, 2], [1, 3, 2])
+    rast = ids_of([[0, 0, 1], [0, 0, 1]])
+    color = torch.tensor([[5.0, 5, 2], [5, 5, 2]], dtype=torch.float64).reshape(1, 2, 3, 1)
+    ones = torch.ones_like(color)
+    found = gradient(color, rast, pos, tri, ones)
+    assert abs(found[:, 0].sum() - 2 * 3 * 1.5) < 1e-12  # two rows, a jump of 3, one and a half pixels per unit of x
+    # Along one line a smooth image may be constant: not enough, unless facets are known to be flat.
+    column, line = color[:, :, 1:], rast[:, :, 1:]
+    assert not gradient(column, line, pos, tri, ones[:, :, 1:]).any()
+    assert gradient(column, line, pos, tri, ones[:, :, 1:], crease="flat").any()
+
+
+def test_flat_facets_that_do_not_touch():
+    # Between the facets that two pixels see lie others: half of the jump moves with either.
+    pos = torch.tensor(
+        [[-5, 0, 0, 1], [-0.25, -3, 0, 1], [-0.25, 3, 0, 1], [0.25, -3, 0, 1], [0.25, 3, 0, 1], [5, 0, 0, 1]],
+        dtype=torch.float64,
+    )
+    tri = triangles([0, 1, 2], [1, 3, 4], [1, 4, 2], [3, 5, 4])
+    color = torch.tensor([5.0, 2.0], dtype=torch.float64).reshape(1, 1, 2, 1)
+    found = gradient(color, ids_of([[0, 3]]), pos, tri, torch.ones_like(color), crease="flat")
+    expected = torch.tensor([0, 0.75, 0.75, 0.75, 0.75, 0], dtype=torch.float64)
+    torch.testing.assert_close(found[:, 0], expected)
+    assert not gradient(color, ids_of([[0, 3]]), pos, tri, torch.ones_like(color)).any()
 
 
 def random_case(pos, tri, size, channels, dtype, seed=0):
@@ -160,7 +190,7 @@ def test_equals_reference(device, name, dtype, channels):
     (pos, tri), size = SCENES[name]
     *inputs, grad_out = random_case(pos, tri, size, channels, dtype)
     leaf = inputs[2].clone().requires_grad_()
-    for crease in (True, False):
+    for crease in (True, False, "flat"):
         out = reference.edge_gradients(inputs[0], inputs[1], leaf, tri, crease)
         assert torch.equal(out.to(dtype), inputs[0])
         (expected,) = torch.autograd.grad(out, leaf, grad_out.double())
@@ -303,7 +333,8 @@ ERRORS = {
     "tri dtype": (TypeError, r"tri must be int32 \[T, 3\] on cpu, got int64", {"tri": ONE.long()}),
     "topology type": (TypeError, "topology_hash must come from", {"topology_hash": ONE}),
     "topology of another": (ValueError, r"topology_hash must be made from this tri", {"tri": ONE.repeat(2, 1)}),
-    "crease type": (TypeError, "crease must be True or False, got 'no'", {"crease": "no"}),
+    "crease type": (TypeError, 'crease must be True, False or "flat", got 1', {"crease": 1}),
+    "crease value": (ValueError, "crease must be True, False or \"flat\", got 'no'", {"crease": "no"}),
 }
 
 

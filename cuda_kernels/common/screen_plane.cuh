@@ -22,21 +22,19 @@ struct ScreenPlane {
 
 // From the corners, with pixels of these sizes; false for a triangle that is seen edge-on.
 GLR_FUNC bool set_plane(double pixel_x, double pixel_y, ScreenPlane* plane) {
-  const Vec4<double>* q = plane->corner;
-  double a[3];
-  for (int k = 0; k < 3; ++k) {
-    const Vec4<double>&i = q[k == 2 ? 0 : k + 1], &j = q[k == 0 ? 2 : k - 1];
-    a[k] = i.x * j.y - j.x * i.y;
-  }
-  const double det = a[0] * q[0].w + a[1] * q[1].w + a[2] * q[2].w, scale = 1. / det;
+  // Without loops, which would keep the host's compiler from computing several planes side by side.
+  const Vec4<double>&q0 = plane->corner[0], &q1 = plane->corner[1], &q2 = plane->corner[2];
+  const double a0 = q1.x * q2.y - q2.x * q1.y, a1 = q2.x * q0.y - q0.x * q2.y, a2 = q0.x * q1.y - q1.x * q0.y;
+  const double det = a0 * q0.w + a1 * q1.w + a2 * q2.w, scale = 1. / det;
   const double to_x = scale * pixel_x, to_y = scale * pixel_y;
-  for (int k = 0; k < 3; ++k) {
-    const Vec4<double>&i = q[k == 2 ? 0 : k + 1], &j = q[k == 0 ? 2 : k - 1];
-    plane->value[k] = a[k] * scale;
-    plane->along[0][k] = (j.w * i.y - i.w * j.y) * to_x;
-    plane->along[1][k] = (i.w * j.x - j.w * i.x) * to_y;
-  }
-  return det != 0 && isfinite(scale);
+  plane->value[0] = a0 * scale, plane->value[1] = a1 * scale, plane->value[2] = a2 * scale;
+  plane->along[0][0] = (q2.w * q1.y - q1.w * q2.y) * to_x;
+  plane->along[0][1] = (q0.w * q2.y - q2.w * q0.y) * to_x;
+  plane->along[0][2] = (q1.w * q0.y - q0.w * q1.y) * to_x;
+  plane->along[1][0] = (q1.w * q2.x - q2.w * q1.x) * to_y;
+  plane->along[1][1] = (q2.w * q0.x - q0.w * q2.x) * to_y;
+  plane->along[1][2] = (q0.w * q1.x - q1.w * q0.x) * to_y;
+  return (det != 0) & (fabs(scale) < INFINITY);
 }
 
 // Whether a vertex lies on the same side of the edge opposite corner k as that corner.

@@ -15,14 +15,14 @@ from torch import Tensor
 from .rasterize import decode_id
 from .topology import neighbours
 
-ONE_SURFACE, A_OCCLUDES, B_OCCLUDES, INTERSECTION = range(4)
+ONE_SURFACE, A_OCCLUDES, B_OCCLUDES, INTERSECTION, CREASE = range(5)
 GAVE_UP, FOLD, OPEN_EDGE, REACHED = range(4)
 MAX_STEPS = 32
 FARTHEST = 1 + 1 / 128  # pixels; rasterizers snap corners
 STEP = 2 / 3  # both of a boundary whose place is not known, and of the extrapolation of colours
 
 
-def edge_gradients(color: Tensor, rast: Tensor, pos: Tensor, tri: Tensor, crease: bool = True) -> Tensor:
+def edge_gradients(color: Tensor, rast: Tensor, pos: Tensor, tri: Tensor, crease: bool | str = True) -> Tensor:
     """Returns `color` with derivatives with respect to `pos`.
 
     Args:
@@ -30,7 +30,7 @@ def edge_gradients(color: Tensor, rast: Tensor, pos: Tensor, tri: Tensor, crease
         rast: [N, H, W, 4] = (u, v, z/w, id + 1). Ids past the end of tri count as no triangle.
         pos: clip-space positions, [V, 4] or [N, V, 4].
         tri: vertex indices, integer [T, 3].
-        crease: whether jumps of colour between two triangles of one surface count.
+        crease: whether jumps of colour between two triangles of one surface count; "flat": all differences do.
 
     Returns:
         float64 [N, H, W, C].
@@ -166,12 +166,14 @@ class _Pairs:
         far = torch.where(how == OPEN_EDGE, torch.maximum(t, limit.clamp(max=0.5)), limit.clamp(max=STEP))
         return triangle, torch.where(how == FOLD, t, far)
 
-    def motion(self, crease: bool) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
+    def motion(self, crease: bool | str) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
         """Of the boundaries that count: the jump of colour [P, C], delta [P], and the pixel A as three indices [P]."""
         kind, *walked = self.classify()
-        kinds = torch.zeros_like(self.ids).index_put((self.n, self.row, self.column), kind)
-        jump = self.jump(kinds)
-        parts = []
+        which, crease_jump = self.creases(kind, crease) if crease else (self.n[:0], self.color[0, 0, :0])
+        counts = kind.clone()
+        counts[which] = CREASE
+        jump = self.jump(torch.zeros_like(self.ids).index_put((self.n, self.row, self.column), counts))
+        parts = [(which, crease_jump, self.crease_motion(which))]
         triangle, far = self.boundary(kind, *walked)
         for one, f, direction in ((A_OCCLUDES, self.fa, 1), (B_OCCLUDES, self.fb, -1)):
             which = (kind == one).nonzero()[:, 0]
@@ -179,16 +181,23 @@ class _Pairs:
             parts.append((which, jump[which], self.carried(which, triangle[which], f)))
         which = (kind == INTERSECTION).nonzero()[:, 0]
         parts.append((which, jump[which], self.crossing(which)))
-        if crease:
-            which, jump = self.creases(kind)
-            a, _ = self.planes(which)
-            slope = a.slope[self.axis]
-            t = torch.where(slope < 0, -a.value / slope, torch.inf).amin(-1).clamp(0, 1)
-            f = self.fa[which] + t[:, None] * self.step
-            parts.append((which, jump, self.carried(which, self.a[which], f)))
         which = torch.cat([part[0] for part in parts])
         where = self.n[which], self.row[which], self.column[which]
         return torch.cat([part[1] for part in parts]), torch.cat([part[2] for part in parts]), where
+
+    def crease_motion(self, which: Tensor) -> Tensor:
+        """That of where A's triangle ends, if B's begins there; else half of that, and half of where B's ends."""
+        a, b = self.planes(which)
+        ends = []
+        for own, f, direction, triangle in ((a, self.fa, 1, self.a), (b, self.fb, -1, self.b)):
+            slope = direction * own.slope[self.axis]
+            t, corner = torch.where(slope < 0, -own.value / slope, torch.inf).min(-1)
+            at = f[which] + direction * t.clamp(0, 1)[:, None] * self.step
+            ends.append((self.carried(which, triangle[which], at), corner))
+        beyond = self.beyond[self.a[which], (ends[0][1] + 1) % 3]
+        beyond = torch.where(beyond < -1, -2 - beyond, beyond)
+        touches = (beyond >= 0) & (beyond // 3 == self.b[which])
+        return torch.where(touches, ends[0][0], 0.5 * (ends[0][0] + ends[1][0]))
 
     def carried(self, which: Tensor, triangle: Tensor, f: Tensor) -> Tensor:
         """How far the point f of a triangle moves along the axis, in pixels: zero, with its derivative."""
@@ -208,8 +217,10 @@ class _Pairs:
 
     def color_at(self, which: Tensor, offset: int) -> Tensor:
         """Of the pixel so far along the axis from A, or of the nearest that there is."""
-        column = (self.column[which] + offset).clamp(0, self.color.shape[2] - 1)
-        return self.color[self.n[which], self.row[which], column]
+        return self.color[self.n[which], self.row[which], self.clamped(which, offset)]
+
+    def clamped(self, which: Tensor, offset: int) -> Tensor:
+        return (self.column[which] + offset).clamp(0, self.color.shape[2] - 1)
 
     def jump(self, kinds: Tensor) -> Tensor:
         """I_A - I_B, each extrapolated to the boundary from the pixel behind where that shows the same surface.
@@ -227,14 +238,41 @@ class _Pairs:
             result.append(inner + STEP * smooth[:, None] * (inner - self.color_at(every, behind)))
         return result[0] - result[1]
 
-    def creases(self, kind: Tensor) -> tuple[Tensor, Tensor]:
-        """Pairs within one surface between two pixels of one triangle and two of another, and the jumps of colour."""
-        two = (self.a >= 0) & (self.b >= 0) & (kind == ONE_SURFACE)
-        which = (two & (self.column >= 1) & (self.column + 2 < self.color.shape[2])).nonzero()[:, 0]
-        at = [self.ids[self.n[which], self.row[which], self.column[which] + k] for k in (-1, 0, 1, 2)]
-        which = which[(at[0] == at[1]) & (at[2] == at[3])]
+    def lines_of_one_color(self, which: Tensor, own: int, across: Tensor) -> Tensor:
+        """On which of the four lines through pixel A (own 0) or B (1) others see its triangle, [P, 4].
+
+        None if one of them has another colour, beside a jump whose square is `across`.
+        """
+        height, width = self.ids.shape[1:]
+        n, row, column = self.n[which], self.row[which], self.column[which] + own
+        lines = torch.zeros((len(which), 4), dtype=torch.bool)
+        constant = torch.ones(len(which), dtype=torch.bool)
+        for line, (up, right) in enumerate(((0, 1), (1, 0), (1, 1), (1, -1))):
+            for sign in (1, -1):
+                y, x = row + sign * up, column + sign * right
+                inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+                y, x = y.clamp(0, height - 1), x.clamp(0, width - 1)
+                same = inside & (self.ids[n, y, x] == self.ids[n, row, column])
+                change = (self.color[n, y, x] - self.color[n, row, column]).square().sum(-1)
+                constant &= ~same | (change <= 1e-4 * across)
+                lines[:, line] |= same
+        return lines & constant[:, None]
+
+    def creases(self, kind: Tensor, crease: bool | str) -> tuple[Tensor, Tensor]:
+        """Pairs within one surface whose colours jump, and the jumps."""
+        which = ((self.a >= 0) & (self.b >= 0) & (kind == ONE_SURFACE)).nonzero()[:, 0]
         behind_a, a, b, behind_b = (self.color_at(which, k) for k in (-1, 0, 1, 2))
-        jump = (a + 0.5 * (a - behind_a)) - (b + 0.5 * (b - behind_b))
+        jump = a - b
+        if crease == "flat":
+            return which, jump
+        across = jump.square().sum(-1)
+        lines_a, lines_b = (self.lines_of_one_color(which, own, across) for own in (0, 1))
+        flat = (across > 0) & lines_a.any(1) & lines_b.any(1) & ((lines_a | lines_b).sum(1) > 1)
+        at = [self.ids[self.n[which], self.row[which], self.clamped(which, k)] for k in (-1, 0, 1, 2)]
+        column = self.column[which]
+        two = (column >= 1) & (column + 2 < self.color.shape[2]) & (at[0] == at[1]) & (at[2] == at[3])
+        extrapolated = (a + 0.5 * (a - behind_a)) - (b + 0.5 * (b - behind_b))
         inside = (a - behind_a).square().sum(-1) + (b - behind_b).square().sum(-1)
-        sharp = jump.square().sum(-1) > 4 * inside
-        return which[sharp], jump[sharp]
+        sharp = ~flat & two & (extrapolated.square().sum(-1) > 16 * inside)
+        jump = torch.where(flat[:, None], jump, extrapolated)
+        return which[flat | sharp], jump[flat | sharp]
