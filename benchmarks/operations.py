@@ -8,11 +8,13 @@ import torch
 
 import glraster
 
+RADIUS = 0.65  # of the sphere, from -1 to 1: it covers a third of the image, as objects often do
+
 __all__ = ["Case", "backward", "cases", "flat_uv", "nbytes", "sphere"]
 
 
 def sphere(triangles: int, images: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Clip-space positions [N, V, 4] of a sphere that fills the images, turned from image to image, and [T, 3]."""
+    """Clip-space positions [N, V, 4] of a sphere, turned from image to image, and its triangles [T, 3]."""
     rings = max(2, round(math.sqrt(triangles / 4)))
     polar = torch.linspace(0, math.pi, rings + 1, device=device)
     azimuth = torch.linspace(0, 2 * math.pi, 2 * rings + 1, device=device)
@@ -25,7 +27,7 @@ def sphere(triangles: int, images: int, device: torch.device) -> tuple[torch.Ten
     pos = torch.ones((images, len(vertices), 4), device=device)
     for n in range(images):
         c, s = math.cos(0.3 * n), math.sin(0.3 * n)
-        turn = torch.tensor([[0.98 * c, 0, 0.98 * s], [0, 0.98, 0], [-0.5 * s, 0, 0.5 * c]], device=device)
+        turn = torch.tensor([[RADIUS * c, 0, RADIUS * s], [0, RADIUS, 0], [-0.5 * s, 0, 0.5 * c]], device=device)
         pos[n, :, :3] = vertices @ turn.T
     return pos, torch.cat([lower, upper]).int()
 

@@ -261,9 +261,9 @@ GLR_STEP void barycentrics_parts_bwd(const BarycentricsParams<T>& p, int64_t row
     tri[j] = p.tri + int64_t(parts[j].triangle) * 3, fx[j] = x_axis(parts[j].begin), inside[j] = length;
     longest = max(longest, length);
   }
-  const int64_t image = row / p.H * p.pos_stride;
+  const int64_t image = row / p.H, first_vertex = p.pos_stride ? image * p.V : 0;
   const double fy = y_axis(row % p.H);
-  const CornersOf<DoubleLanes> c = gather_corners(p.pos + image, tri);
+  const CornersOf<DoubleLanes> c = gather_corners(p.pos + image * p.pos_stride, tri);
   const EdgeTermsOf<DoubleLanes> e = edge_terms(c, fx, fy);
   const DoubleLanes noise = noise_of_S<T>(c);
   RunGradient<DoubleLanes> sum;
@@ -281,8 +281,17 @@ GLR_STEP void barycentrics_parts_bwd(const BarycentricsParams<T>& p, int64_t row
     DoubleLanes lane[4] = {
         finite_gradient<T>(grad[k].x), finite_gradient<T>(grad[k].y), {}, finite_gradient<T>(grad[k].w)};
     transpose(lane[0], lane[1], lane[2], lane[3]);
-    for (int32_t j = 0; j < count; ++j) sums->add(image + int64_t(tri[j][k]) * 4, 0, lane[j]);
+    for (int32_t j = 0; j < count; ++j) sums->add(first_vertex + tri[j][k], 0, lane[j]);
   }
+}
+
+// Starts to bring what belongs to the runs' pixels into the cache: `values` are [W, 4].
+template <class T>
+GLR_FUNC void prefetch_runs(const T* values, const RowRun* runs, int32_t count) {
+  constexpr int32_t pixels_of_line = 16 / sizeof(T);
+  for (int32_t r = 0; r < count; ++r)
+    for (int32_t x = runs[r].begin; runs[r].triangle >= 0 && x < runs[r].end; x += pixels_of_line)
+      prefetch<false>(values + x * 4);
 }
 
 template <class T>
@@ -295,6 +304,8 @@ GLR_STEP void barycentrics_row_bwd(const BarycentricsParams<T>& p, int64_t row, 
   int32_t num_parts = 0;
   for (int32_t begin = 0; begin < W;) {
     const int32_t count = find_runs(mesh, begin, W, triangle_at, runs);
+    for (const T* grad : {p.grad_rast, p.grad_rast_db})
+      if (grad) prefetch_runs(grad + row * p.W * 4, runs, count);
     for (int32_t r = 0; r < count; ++r) {
       for (int32_t x = runs[r].begin; runs[r].triangle >= 0 && x < runs[r].end; x += kPart) {
         parts[num_parts++] = {x, min(x + kPart, runs[r].end), runs[r].triangle};
@@ -312,8 +323,8 @@ GLR_STEP void barycentrics_row_bwd(const BarycentricsParams<T>& p, int64_t row, 
 
 template <class T>
 GLR_KERNEL barycentrics_bwd(const BarycentricsParams<T>& p) {
-  const int64_t num_elements = (p.pos_stride ? p.N : 1) * p.V * 4;
-  add_row_by_row(p.N * p.H, p.grad_pos, num_elements, 4, 0,
+  const bool shared = p.pos_stride == 0;
+  add_row_by_row(p.N, p.H, p.W, {p.grad_pos, (shared ? 1 : p.N) * p.V, 4}, shared,
                  [&](int64_t row, int32_t*, VertexSums* sums) { barycentrics_row_bwd(p, row, sums); });
 }
 

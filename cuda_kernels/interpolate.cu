@@ -251,34 +251,35 @@ GLR_KERNEL interpolate_jvp(const InterpolateParams<T>& p) {
     interpolate_da_run_jvp(p, run, c, tangent);
   }
 }
-// d out / d (u, v) and d out_da / d rast_db: both are the differences of the corners' attributes.
+// d out / d (u, v): the differences of the corners' attributes.
 template <class T>
 GLR_FUNC void interpolate_rast_bwd(const InterpolateParams<T>& p, int64_t i, const CornerAttributes<T>& c) {
-  if (p.grad_rast) {
-    T gu = 0, gv = 0;
-    for (int64_t a = 0; p.grad_out && a < p.A; ++a) {
-      const T g = p.grad_out[i * p.A + a];
-      gu += g * (c.a0[a] - c.a2[a]);
-      gv += g * (c.a1[a] - c.a2[a]);
-    }
-    store4(p.grad_rast + i * 4, {gu, gv, T(0), T(0)});
+  T gu = 0, gv = 0;
+  for (int64_t a = 0; p.grad_out && a < p.A; ++a) {
+    const T g = p.grad_out[i * p.A + a];
+    gu += g * (c.a0[a] - c.a2[a]);
+    gv += g * (c.a1[a] - c.a2[a]);
   }
-  if (p.grad_rast_db) {
-    const int64_t D = p.num_diff_attrs;
-    Vec4<T> g = {0, 0, 0, 0};
-    for (int64_t d = 0; p.grad_out_da && d < D; ++d) {
-      const int64_t a = p.diff_attrs ? p.diff_attrs[d] : d;
-      const T gx = p.grad_out_da[(i * D + d) * 2], gy = p.grad_out_da[(i * D + d) * 2 + 1];
-      const T e0 = c.a0[a] - c.a2[a], e1 = c.a1[a] - c.a2[a];
-      g.x += gx * e0, g.y += gy * e0, g.z += gx * e1, g.w += gy * e1;
-    }
-    store4(p.grad_rast_db + i * 4, g);
+  store4(p.grad_rast + i * 4, {gu, gv, T(0), T(0)});
+}
+
+// d out_da / d rast_db: the same.
+template <class T>
+GLR_FUNC void interpolate_rast_db_bwd(const InterpolateParams<T>& p, int64_t i, const CornerAttributes<T>& c) {
+  const int64_t D = p.num_diff_attrs;
+  Vec4<T> g = {0, 0, 0, 0};
+  for (int64_t d = 0; p.grad_out_da && d < D; ++d) {
+    const int64_t a = p.diff_attrs ? p.diff_attrs[d] : d;
+    const T gx = p.grad_out_da[(i * D + d) * 2], gy = p.grad_out_da[(i * D + d) * 2 + 1];
+    const T e0 = c.a0[a] - c.a2[a], e1 = c.a1[a] - c.a2[a];
+    g.x += gx * e0, g.y += gy * e0, g.z += gx * e1, g.w += gy * e1;
   }
+  store4(p.grad_rast_db + i * 4, g);
 }
 
 // d out / d attr of kNumberLanes attributes from a on, `count` of which there are.
 template <class T>
-GLR_FUNC void interpolate_columns_bwd(const InterpolateParams<T>& p, const PixelRun& run, const int64_t offset[3],
+GLR_FUNC void interpolate_columns_bwd(const InterpolateParams<T>& p, const PixelRun& run, const int64_t vertex[3],
                                       int64_t a, int64_t count, VertexSums* sums) {
   using F = typename LanesOf<T>::Type;
   DoubleLanes g0 = {}, g1 = {}, g2 = {};
@@ -294,14 +295,14 @@ GLR_FUNC void interpolate_columns_bwd(const InterpolateParams<T>& p, const Pixel
     g0 += widen_lanes(g * u), g1 += widen_lanes(g * v), g2 += widen_lanes(g * (T(1) - u - v));
   }
   const DoubleLanes exists = DoubleLanes{0, 1, 2, 3} - double(count), none = {};
-  sums->add(offset[0], a, exists < none ? g0 : none);
-  sums->add(offset[1], a, exists < none ? g1 : none);
-  sums->add(offset[2], a, exists < none ? g2 : none);
+  sums->add(vertex[0], a, exists < none ? g0 : none);
+  sums->add(vertex[1], a, exists < none ? g1 : none);
+  sums->add(vertex[2], a, exists < none ? g2 : none);
 }
 
 // d out_da / d attr.
 template <class T>
-GLR_FUNC void interpolate_da_bwd(const InterpolateParams<T>& p, const PixelRun& run, const int64_t offset[3],
+GLR_FUNC void interpolate_da_bwd(const InterpolateParams<T>& p, const PixelRun& run, const int64_t vertex[3],
                                  VertexSums* sums) {
   const int64_t D = p.num_diff_attrs;
   for (int64_t d = 0; d < D; ++d) {
@@ -312,39 +313,69 @@ GLR_FUNC void interpolate_da_bwd(const InterpolateParams<T>& p, const PixelRun& 
       g0 += g[0] * db[0] + g[1] * db[1];
       g1 += g[0] * db[2] + g[1] * db[3];
     }
-    sums->at(offset[0])[a] += g0;
-    sums->at(offset[1])[a] += g1;
-    sums->at(offset[2])[a] -= g0 + g1;
+    sums->at(vertex[0])[a] += g0;
+    sums->at(vertex[1])[a] += g1;
+    sums->at(vertex[2])[a] -= g0 + g1;
   }
+}
+
+// As interpolate_rast_bwd, for all pixels of a run that has K attributes: their differences are taken once.
+template <int K, class T>
+GLR_FUNC void interpolate_few_bwd(const InterpolateParams<T>& p, const PixelRun& run, const CornerAttributes<T>& c) {
+  T e0[K], e1[K];
+  for (int a = 0; a < K; ++a) e0[a] = c.a0[a] - c.a2[a], e1[a] = c.a1[a] - c.a2[a];
+  for (int64_t i = run.begin; i < run.end; ++i) {
+    T gu = 0, gv = 0;
+    for (int a = 0; a < K; ++a) gu += p.grad_out[i * K + a] * e0[a], gv += p.grad_out[i * K + a] * e1[a];
+    store4(p.grad_rast + i * 4, {gu, gv, T(0), T(0)});
+  }
+}
+
+template <class T>
+GLR_FUNC void interpolate_rast_run_bwd(const InterpolateParams<T>& p, const PixelRun& run,
+                                       const CornerAttributes<T>& c) {
+  switch (p.grad_out ? p.A : 0) {
+    case 1:
+      return interpolate_few_bwd<1>(p, run, c);
+    case 2:
+      return interpolate_few_bwd<2>(p, run, c);
+    case 3:
+      return interpolate_few_bwd<3>(p, run, c);
+    case 4:
+      return interpolate_few_bwd<4>(p, run, c);
+  }
+  for (int64_t i = run.begin; i < run.end; ++i) interpolate_rast_bwd(p, i, c);
 }
 
 template <class T>
 GLR_STEP void interpolate_row_bwd(const InterpolateParams<T>& p, int64_t row, int32_t* ids, VertexSums* sums) {
   const int32_t W = int32_t(p.W);
+  const int64_t first = p.attr_stride ? row / p.H * p.V : 0;
   load_ids(p.rast + row * W * 4, W, int32_t(p.num_triangles), ids);
   for (int32_t x = 0, end; x < W; x = end) {
     end = end_of_run(x, W, ids[x], [ids](int32_t i) { return ids[i]; });
     const PixelRun run = {row, row * W + x, row * W + end, ids[x]};
-    CornerAttributes<T> c = {};
-    int64_t offset[3];
-    if (!corners_of(p, run, &c, offset)) {
+    VertexIndices v;
+    if (!load_triangle(p.tri, p.num_triangles, p.V, run.triangle, &v)) {
       if (p.grad_rast) fill_zero(p.grad_rast, run.begin * 4, run.end * 4);
       if (p.grad_rast_db) fill_zero(p.grad_rast_db, run.begin * 4, run.end * 4);
       continue;
     }
-    if (p.grad_rast || p.grad_rast_db)
-      for (int64_t i = run.begin; i < run.end; ++i) interpolate_rast_bwd(p, i, c);
+    const int64_t vertex[3] = {first + v.v0, first + v.v1, first + v.v2};
+    const CornerAttributes<T> c = {p.attr + vertex[0] * p.A, p.attr + vertex[1] * p.A, p.attr + vertex[2] * p.A};
+    if (p.grad_rast) interpolate_rast_run_bwd(p, run, c);
+    for (int64_t i = run.begin; p.grad_rast_db && i < run.end; ++i) interpolate_rast_db_bwd(p, i, c);
     if (!p.grad_attr) continue;
     for (int64_t a = 0; p.grad_out && a < p.A; a += kNumberLanes)
-      interpolate_columns_bwd(p, run, offset, a, min<int64_t>(kNumberLanes, p.A - a), sums);
-    if (p.grad_out_da) interpolate_da_bwd(p, run, offset, sums);
+      interpolate_columns_bwd(p, run, vertex, a, min<int64_t>(kNumberLanes, p.A - a), sums);
+    if (p.grad_out_da) interpolate_da_bwd(p, run, vertex, sums);
   }
 }
 
 template <class T>
 GLR_KERNEL interpolate_bwd(const InterpolateParams<T>& p) {
-  const int64_t num_elements = (p.attr_stride ? p.N : 1) * p.V * p.A;
-  add_row_by_row(p.N * p.H, p.grad_attr, num_elements, p.A, p.W,
+  const bool shared = p.attr_stride == 0;
+  add_row_by_row(p.N, p.H, p.W, {p.grad_attr, (shared ? 1 : p.N) * p.V, p.A}, shared,
                  [&](int64_t row, int32_t* ids, VertexSums* sums) { interpolate_row_bwd(p, row, ids, sums); });
 }
 

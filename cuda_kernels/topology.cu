@@ -14,7 +14,7 @@ struct TopologyParams {
   int64_t* keys;          // [3 T] of every side's edge, made by topology_keys
   const int64_t* sorted;  // [3 T] the same in order
   const int64_t* order;   // [3 T] the sides' codes in that order
-  int32_t* half_edges;    // [3 T, 2] (higher vertex, code), bucket by bucket
+  int32_t* half_edges;    // [3 T, 4] of HalfEdge, bucket by bucket
   int32_t* starts;  // [num_chunks, num_buckets] where the bucket's sides begin that a chunk of triangles puts there
   int64_t num_triangles, num_buckets, num_chunks;  // num_buckets: a power of two
 };
@@ -42,14 +42,13 @@ struct LowestOpposites {
   }
 };
 
-// Writes the entries of all sides of an edge; `side(i)` for i < n are their codes.
-template <class Side>
-GLR_FUNC void match_sides(const TopologyParams& p, int64_t n, const Side& side) {
+// Writes the entries of all sides of an edge; `side(i)` for i < n are their codes, `opposite(i)` the vertices opposite.
+template <class Side, class Opposite>
+GLR_FUNC void match_sides(const TopologyParams& p, int64_t n, const Side& side, const Opposite& opposite) {
   LowestOpposites lowest;
-  for (int64_t i = 0; i < n; ++i) lowest.offer(opposite_vertex(p.tri, side(i)), side(i));
+  for (int64_t i = 0; i < n; ++i) lowest.offer(opposite(i), side(i));
   for (int64_t i = 0; i < n; ++i) {
-    const bool is_first = opposite_vertex(p.tri, side(i)) == lowest.first;
-    const int32_t other = is_first ? lowest.second_side : lowest.first_side;
+    const int32_t other = opposite(i) == lowest.first ? lowest.second_side : lowest.first_side;
     p.neighbours[side(i)] = other == INT32_MAX ? -1 : n == 2 ? other : -2 - other;
   }
 }
@@ -79,28 +78,33 @@ GLR_KERNEL topology_match(const TopologyParams& p) {
     if (key == kNoEdge || (i > 0 && p.sorted[i - 1] == key)) continue;
     int64_t end = i + 1;
     while (end < p.num_triangles * 3 && p.sorted[end] == key) ++end;
-    match_sides(p, end - i, [&](int64_t k) { return int32_t(p.order[i + k]); });
+    const auto side = [&](int64_t k) { return int32_t(p.order[i + k]); };
+    match_sides(p, end - i, side, [&](int64_t k) { return opposite_vertex(p.tri, side(k)); });
   }
 }
 GLR_EXPORT_UNTYPED(topology_match, TopologyParams)
 
 #else
 
+// A side with all that is asked of it: to look it up in the list takes longer than to carry it along.
 struct HalfEdge {
-  int32_t higher, side;
+  int32_t lower, higher, opposite, side;
 };
 
-// Calls visit(lower vertex, higher vertex, code) for those sides of a chunk of triangles that count.
+// Calls visit(half-edge) for those sides of a chunk of triangles that count.
 template <class Visit>
 GLR_FUNC void for_each_side(const TopologyParams& p, int64_t chunk, const Visit& visit) {
   const int64_t begin = p.num_triangles * chunk / p.num_chunks, end = p.num_triangles * (chunk + 1) / p.num_chunks;
+  const auto visit_side = [&](int32_t a, int32_t b, int32_t opposite, int32_t side) {
+    if (a != b) visit(HalfEdge{min(a, b), max(a, b), opposite, side});
+  };
   for (int64_t t = begin; t < end; ++t) {
     VertexIndices v;
     if (!load_sides(p, t, &v)) continue;
     const int32_t side = int32_t(t * 3);
-    if (v.v0 != v.v1) visit(min(v.v0, v.v1), max(v.v0, v.v1), side);
-    if (v.v1 != v.v2) visit(min(v.v1, v.v2), max(v.v1, v.v2), side + 1);
-    if (v.v2 != v.v0) visit(min(v.v2, v.v0), max(v.v2, v.v0), side + 2);
+    visit_side(v.v0, v.v1, v.v2, side);
+    visit_side(v.v1, v.v2, v.v0, side + 1);
+    visit_side(v.v2, v.v0, v.v1, side + 2);
   }
 }
 
@@ -131,20 +135,16 @@ GLR_FUNC void add_up_starts(const TopologyParams& p) {
   }
 }
 
-GLR_FUNC int32_t lower_vertex(const int32_t* tri, int32_t side) {
-  return min(tri[side], tri[side % 3 == 2 ? side - 2 : side + 1]);
-}
-
 // Matches the sides in a bucket: those of a few vertices, or of one with many sides.
 GLR_FUNC void match_bucket(const TopologyParams& p, HalfEdge* sides, int64_t n) {
-  const auto is_same_edge = [&](const HalfEdge& a, const HalfEdge& b) {
-    return a.higher == b.higher && lower_vertex(p.tri, a.side) == lower_vertex(p.tri, b.side);
+  const auto is_same_edge = [](const HalfEdge& a, const HalfEdge& b) {
+    return a.higher == b.higher && a.lower == b.lower;
   };
   // Brings the sides of an edge together, one after the other; for many sides by sorting.
   constexpr int64_t kFew = 32;
   if (n > kFew) {
-    std::sort(sides, sides + n, [&](const HalfEdge& a, const HalfEdge& b) {
-      return a.higher != b.higher ? a.higher < b.higher : lower_vertex(p.tri, a.side) < lower_vertex(p.tri, b.side);
+    std::sort(sides, sides + n, [](const HalfEdge& a, const HalfEdge& b) {
+      return a.higher != b.higher ? a.higher < b.higher : a.lower < b.lower;
     });
   }
   for (int64_t begin = 0, end; begin < n; begin = end) {
@@ -155,7 +155,9 @@ GLR_FUNC void match_bucket(const TopologyParams& p, HalfEdge* sides, int64_t n) 
       for (int64_t i = end; i < n; ++i)
         if (is_same_edge(sides[begin], sides[i])) std::swap(sides[end++], sides[i]);
     }
-    match_sides(p, end - begin, [&](int64_t i) { return sides[begin + i].side; });
+    match_sides(
+        p, end - begin, [&](int64_t i) { return sides[begin + i].side; },
+        [&](int64_t i) { return sides[begin + i].opposite; });
   }
 }
 
@@ -166,7 +168,7 @@ GLR_KERNEL topology_sort(const TopologyParams& p) {
     GLR_FOR_EACH(chunk, p.num_chunks) {
       int32_t* counts = p.starts + chunk * B;
       std::fill(counts, counts + B, 0);
-      for_each_side(p, chunk, [&](int32_t lower, int32_t, int32_t) { ++counts[lower & (B - 1)]; });
+      for_each_side(p, chunk, [&](const HalfEdge& edge) { ++counts[edge.lower & (B - 1)]; });
     }
   }
   add_up_starts(p);
@@ -175,9 +177,7 @@ GLR_KERNEL topology_sort(const TopologyParams& p) {
       const int64_t begin = p.num_triangles * chunk / p.num_chunks, end = p.num_triangles * (chunk + 1) / p.num_chunks;
       std::fill(p.neighbours + begin * 3, p.neighbours + end * 3, -1);
       int32_t* starts = p.starts + chunk * B;
-      for_each_side(p, chunk, [&](int32_t lower, int32_t higher, int32_t side) {
-        half_edges[starts[lower & (B - 1)]++] = {higher, side};
-      });
+      for_each_side(p, chunk, [&](const HalfEdge& edge) { half_edges[starts[edge.lower & (B - 1)]++] = edge; });
     }
   }
   const int32_t* ends = p.starts + (p.num_chunks - 1) * B;  // the last chunk has moved on to the next bucket's begin

@@ -161,7 +161,7 @@ def _topology_forward(tri):
         return neighbours
     threads = threads_for(T, tri.device)
     chunks, buckets = min(threads, _MAX_CHUNKS), 1 << (T // 2).bit_length()
-    given |= {"half_edges": new_output(tri, 3 * T, 2), "starts": new_output(tri, chunks, buckets)}
+    given |= {"half_edges": new_output(tri, 3 * T, 4), "starts": new_output(tri, chunks, buckets)}
     given |= {"num_chunks": chunks, "num_buckets": buckets}
     TOPOLOGY.launch("topology_sort", T, threads=threads, **given)
     return neighbours

@@ -216,8 +216,8 @@ GLR_FUNC void find_levels_bwd(const Params& p, const PixelSpan& span, const Span
     for (int d = 0; d < D; ++d) grads->uv[d][j] = finite == T(0) ? grad_uv.at[d] : grads->uv[d][j];
     for (int d = 0; d < 2 * D; ++d) grad_da[j][d] = finite == T(0) ? sum_da[d] : T(0);
   }
-  for (int32_t i = 0; p.grad_uv_da && i < span.count * 2 * D; ++i)
-    p.grad_uv_da[span.first * 2 * D + i] = grad_da[i / (2 * D)][i % (2 * D)];
+  for (int32_t j = 0; p.grad_uv_da && j < span.count; ++j)
+    for (int d = 0; d < 2 * D; ++d) p.grad_uv_da[(span.first + j) * 2 * D + d] = grad_da[j][d];
 }
 
 // Where sample k of each pixel lies.
