@@ -31,6 +31,7 @@ PIXELS = IMAGES * SIZE * SIZE
 SAMPLES = 38  # of a triangle's box: it covers half of them
 TEXTURE = 1024 * 1024 * 3 * 4  # bytes
 LOOKUP = (("TEXTURE_BOUNDARY", "WRAP"), ("TEXTURE_CHANNELS", 3), ("TEXTURE_ANISOTROPIC", 0), ("TEXEL_INDEX", "int32_t"))
+THREE = (("INTERPOLATE_ATTRIBUTES", 3), ("INTERPOLATE_DERIVATIVES", 0))
 
 WARP, BLOCK = 32, 128  # threads
 ISSUED = 0.7  # of the instructions that could be issued, those that are
@@ -96,8 +97,8 @@ WORK = [
     Work("rasterize", "rasterize_triangles", IMAGES * TRIANGLES, _mesh * 2 + PIXELS * 3 // 4 * 16, samples=SAMPLES),
     Work("barycentrics", "barycentrics_fwd", PIXELS, _mesh + per_pixel(read=8, written=32)),
     Work("barycentrics", "barycentrics_bwd", PIXELS, _mesh + _sums + per_pixel(read=8 + 32, written=0)),
-    Work("interpolate", "interpolate_fwd", PIXELS, _mesh + per_pixel(read=16, written=12)),
-    Work("interpolate", "interpolate_bwd", PIXELS, _mesh + _sums + per_pixel(read=16 + 12, written=16)),
+    Work("interpolate", "interpolate_fwd", PIXELS, _mesh + per_pixel(read=16, written=12), THREE),
+    Work("interpolate", "interpolate_bwd", PIXELS, _mesh + _sums + per_pixel(read=16 + 12, written=16), THREE),
     Work("texture", "texture_linear_fwd", PIXELS, TEXTURE + per_pixel(read=8, written=12), LOOKUP),
     Work("texture", "texture_linear_bwd", PIXELS, 2 * TEXTURE + per_pixel(read=8 + 12, written=8), LOOKUP),
     Work("texture", "texture_mipmap_fwd", PIXELS, TEXTURE * 4 // 3 + per_pixel(read=24, written=12), LOOKUP),

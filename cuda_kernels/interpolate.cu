@@ -36,7 +36,7 @@ struct InterpolateParams {
 template <class T>
 GLR_KERNEL interpolate_fwd(const InterpolateParams<T>& p) {
   using V = Attributes<T>;
-  const int64_t A = kAttributes > 0 ? kAttributes : p.A;
+  const int64_t A = kAttributes > 0 ? kAttributes : p.A, D = num_derivatives(p);
   GLR_FOR_EACH_PIXEL_OF(p, pixel) {
     const Vec4<T> r = load4(p.rast + pixel.index * 4);
     const CornerOffsets offsets = corner_offsets(p, pixel.image, decode_triangle(r.w));
@@ -53,13 +53,13 @@ GLR_KERNEL interpolate_fwd(const InterpolateParams<T>& p) {
     if (offsets.exist)
       interpolate_da_pixel(p, pixel.index, offsets);
     else
-      fill_zero(p.out_da + pixel.index * p.num_diff_attrs * 2, p.num_diff_attrs * 2);
+      fill_zero(p.out_da + pixel.index * D * 2, D * 2);
   }
 }
 
 template <class T>
 GLR_KERNEL interpolate_jvp(const InterpolateParams<T>& p) {
-  const int64_t A = kAttributes > 0 ? kAttributes : p.A;
+  const int64_t A = kAttributes > 0 ? kAttributes : p.A, D = num_derivatives(p);
   GLR_FOR_EACH_PIXEL_OF(p, pixel) {
     const CornerOffsets offsets = corner_offsets(p, pixel.image, decode_triangle(load4(p.rast + pixel.index * 4).w));
     if (offsets.exist) {
@@ -67,7 +67,7 @@ GLR_KERNEL interpolate_jvp(const InterpolateParams<T>& p) {
       interpolate_da_pixel_jvp(p, pixel.index, offsets);
     } else {
       fill_zero(p.tangent_out + pixel.index * A, A);
-      fill_zero(p.tangent_out_da + pixel.index * p.num_diff_attrs * 2, p.num_diff_attrs * 2);
+      fill_zero(p.tangent_out_da + pixel.index * D * 2, D * 2);
     }
   }
 }
@@ -82,7 +82,7 @@ GLR_KERNEL interpolate_bwd(const InterpolateParams<T>& p) {
     if (!p.grad_attr) continue;
     const BlockRun run = block_run(pixel, offsets.exist ? triangle : -1, triangle_at);
     for (int64_t a = 0; p.grad_out && a < p.A; a += kAdded) add_to_attributes(p, pixel.index, offsets, run, a);
-    for (int64_t d = 0; p.grad_out_da && d < p.num_diff_attrs; ++d)
+    for (int64_t d = 0; p.grad_out_da && d < num_derivatives(p); ++d)
       add_to_attribute_da(p, pixel.index, offsets, run, d);
   }
 }

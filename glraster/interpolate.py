@@ -24,7 +24,7 @@ __all__ = ["interpolate"]
 KERNELS = KernelFile(
     "interpolate",
     adds_to=("grad_attr",),
-    constants={"INTERPOLATE_ATTRIBUTES": (3, 4, "kAnyNumber", "kFours")},
+    constants={"INTERPOLATE_ATTRIBUTES": (3, 4, "kAnyNumber", "kFours"), "INTERPOLATE_DERIVATIVES": (0, 1)},
 )
 
 
@@ -163,7 +163,10 @@ def _launch(kernel, attr, rast, tri, rast_db, diff_attrs, **tensors):
     KERNELS.launch(
         kernel,
         N * H * W,
-        constants=(("INTERPOLATE_ATTRIBUTES", channels_constant(A, attr.dtype)),),
+        constants=(
+            ("INTERPOLATE_ATTRIBUTES", channels_constant(A, attr.dtype)),
+            ("INTERPOLATE_DERIVATIVES", int(bool(diff_attrs))),
+        ),
         **{"attr": attr, "rast": rast, "tri": tri, "rast_db": rast_db},
         **{"N": N, "H": H, "W": W, "V": V, "A": A},
         diff_attrs=None if in_order else to_device(diff_attrs, rast.device),

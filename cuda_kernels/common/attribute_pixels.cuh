@@ -1,5 +1,6 @@
-// On a GPU: attributes at single pixels, for the kernels of interpolate.cu. Of INTERPOLATE_ATTRIBUTES, how many there
-// are (channels.cuh), a kernel knows when it is compiled.
+// On a GPU: attributes at single pixels, for the kernels of interpolate.cu. A kernel knows when it is compiled
+//   INTERPOLATE_ATTRIBUTES   how many there are (channels.cuh)
+//   INTERPOLATE_DERIVATIVES  whether any has derivatives
 #pragma once
 
 #include "block_sums.cuh"
@@ -12,6 +13,14 @@
 #define INTERPOLATE_ATTRIBUTES kAnyNumber
 #endif
 constexpr int kAttributes = INTERPOLATE_ATTRIBUTES;
+
+#ifndef INTERPOLATE_DERIVATIVES
+#define INTERPOLATE_DERIVATIVES 1
+#endif
+template <class Params>
+GLR_FUNC int64_t num_derivatives(const Params& p) {
+  return INTERPOLATE_DERIVATIVES ? p.num_diff_attrs : 0;
+}
 
 template <class T>
 using Attributes = Channels<kAttributes, T>;
@@ -54,7 +63,7 @@ GLR_FUNC void fill_zero(T* values, int64_t count) {
 
 template <class T, template <class> class Params>
 GLR_FUNC void interpolate_da_pixel(const Params<T>& p, int64_t pixel, const CornerOffsets& offsets) {
-  const int64_t D = p.num_diff_attrs;
+  const int64_t D = num_derivatives(p);
   if (D == 0) return;
   const Vec4<T> db = load4(p.rast_db + pixel * 4);
   for (int64_t d = 0; d < D; ++d) {
@@ -89,7 +98,7 @@ GLR_FUNC void interpolate_pixel_jvp(const Params<T>& p, int64_t pixel, const Cor
 // d out_da along the tangents of rast_db and attr.
 template <class T, template <class> class Params>
 GLR_FUNC void interpolate_da_pixel_jvp(const Params<T>& p, int64_t pixel, const CornerOffsets& offsets) {
-  const int64_t D = p.num_diff_attrs;
+  const int64_t D = num_derivatives(p);
   if (D == 0) return;
   Vec4<T> db = {0, 0, 0, 0}, tdb = db;
   if (p.tangent_attr) db = load4(p.rast_db + pixel * 4);
@@ -112,7 +121,7 @@ GLR_FUNC void interpolate_da_pixel_jvp(const Params<T>& p, int64_t pixel, const 
 template <class T, template <class> class Params>
 GLR_FUNC void interpolate_rast_bwd(const Params<T>& p, int64_t pixel, const CornerOffsets& offsets) {
   using V = Attributes<T>;
-  const int64_t A = kAttributes > 0 ? kAttributes : p.A, D = p.num_diff_attrs;
+  const int64_t A = kAttributes > 0 ? kAttributes : p.A, D = num_derivatives(p);
   if (p.grad_rast) {
     T gu = 0, gv = 0;
     GLR_SIMD_CHANNELS(kAttributes)
