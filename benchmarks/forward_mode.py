@@ -32,7 +32,8 @@ def passes(function, *inputs: torch.Tensor) -> dict:
     plain = [tensor.detach() for tensor in inputs]
     tangents = [torch.randn_like(tensor) for tensor in plain]
     out = function(*inputs)
-    cotangent = torch.randn_like(out)
+    outputs = out if isinstance(out, tuple) else (out,)
+    cotangents = [torch.randn_like(tensor) for tensor in outputs]
 
     def forward():
         with torch.no_grad():
@@ -45,7 +46,7 @@ def passes(function, *inputs: torch.Tensor) -> dict:
     return {
         "forward": forward,
         "jvp": with_tangents,
-        "backward": lambda: torch.autograd.grad(out, inputs, cotangent, retain_graph=True),
+        "backward": lambda: torch.autograd.grad(outputs, inputs, cotangents, retain_graph=True),
     }
 
 
@@ -67,7 +68,7 @@ def cases(size: int) -> dict:
         return antialias(texture(tex, uv, uv_da), rast, pos, tri, topology)
 
     found = {
-        "rasterize": passes(lambda pos: torch.cat(rasterize(context, pos, tri, (size, size)), -1), pos),
+        "rasterize": passes(lambda pos: rasterize(context, pos, tri, (size, size)), pos),
         "interpolate, of rast": passes(lambda rast: interpolate(attr, rast, tri)[0], rast),
         "interpolate, of attr and rast": passes(lambda attr, rast: interpolate(attr, rast, tri)[0], attr, rast),
         "antialias": passes(lambda color, pos: antialias(color, rast, pos, tri, topology), color, pos),

@@ -171,6 +171,34 @@ def test_levels_are_transposed(device, boundary):
     assert_transposed(lambda tex: glraster.texture(tex, uv, uv_da, bias, mip_filter="area", **modes), (odd,))
 
 
+def test_one_level_moves(device):
+    """The other levels of a list have no tangent: the same as a tangent of zeros."""
+    args = footprints(device, "wrap", torch.float32, 3, 1)
+    tex, uv, uv_da = (args[name].detach() for name in ("tex", "uv", "uv_da"))
+    levels = glraster.texture_construct_mip(tex).levels[:2]
+    tangents = random_like(levels, 0)
+
+    def look_up(first, second):
+        return glraster.texture(tex, uv, uv_da, mip=[first, second])
+
+    _, alone = jvp(lambda level: look_up(levels[0], level), (levels[1],), tangents[1:])
+    assert alone.any()
+    assert torch.equal(alone, jvp(look_up, tuple(levels), (torch.zeros_like(levels[0]), tangents[1]))[1])
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("boundary", ["wrap", "clamp", "zero"])
+def test_constant_textures_stand_still(device, boundary, dtype):
+    """Where texels are alike, moving the point among them changes nothing, to the last bit."""
+    args = footprints(device, boundary, dtype, 3, 1)
+    tex, uv = torch.full_like(args["tex"].detach(), 0.3), args["uv"].detach()
+    for channels in (1, 3, 4, 5):
+        alike = tex[..., :1].expand(*tex.shape[:-1], channels).contiguous()
+        look_up = lambda uv, alike=alike: glraster.texture(alike, uv, boundary_mode=boundary)  # noqa: E731
+        _, moved = jvp(look_up, (uv,), random_like([uv], 1))
+        assert bool(moved.any()) == (boundary == "zero")  # beyond whose edge texels are others
+
+
 @pytest.mark.parametrize("boundary", ["wrap", "clamp", "zero", "cube"])
 @pytest.mark.parametrize("mode", ["linear", "linear-mipmap-linear", "anisotropic"])
 def test_texture_finite_differences(device, mode, boundary):

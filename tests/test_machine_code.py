@@ -26,18 +26,26 @@ LOOPS = {  # functions of which the loops do nearly all of the work, and what th
     "barycentrics_row_jvp<float": r"vmulpd",
     "barycentrics_row_jvp<double": r"vmulpd",
 }
+DIVISIONS = {  # functions of many loops, each with an end of single numbers, and how often they divide vectors at least
+    "texture_image_jvp<(Filter)2, (Boundary)0, float>": 8,
+    "texture_image_jvp<(Filter)2, (Boundary)0, double>": 4,
+}
+CHANNELS = (  # functions that move a pixel's channels as one
+    "read_changes<3, (Boundary)1, 1, false, TextureParams<float>",
+    "read_changes<4, (Boundary)1, 2, true, TextureParams<float>",
+)
 
 
 @pytest.fixture(scope="session")
 def host_listings() -> dict[str, list[str]]:
-    """Instructions of the functions in LOOPS, of the host library in use, where that has vectors of 32 bytes."""
+    """Instructions of the functions named above, of the host library in use, where that has vectors of 32 bytes."""
     for tool in ("objdump", "nm"):
         if shutil.which(tool) is None:
             pytest.skip(f"no {tool}")
     library = Path(host.host_library()._name)
     if library.stem not in ("host_avx2", "host_avx512"):
         pytest.skip(f"{library.name} has no vectors of 32 bytes")
-    return host_functions(library, "|".join(map(re.escape, LOOPS)))
+    return host_functions(library, "|".join(map(re.escape, (*LOOPS, *DIVISIONS, *CHANNELS))))
 
 
 @pytest.mark.parametrize("function", LOOPS)
@@ -49,6 +57,19 @@ def test_loops_are_vectorized(host_listings, function):
         vectors = sum(re.match(rf"(?:{LOOPS[function]})\b.*%[yz]mm", line) is not None for line in lines)
         single = sum(re.match(r"v(add|mul|sub|max|min)sd\b", line) is not None for line in lines)
         assert vectors > 0 and single <= max(vectors, 24), (vectors, single)
+
+
+@pytest.mark.parametrize("function", DIVISIONS)
+def test_tangents_of_levels_are_vectorized(host_listings, function):
+    (lines,) = (lines for name, lines in host_listings.items() if function in name)
+    assert sum(re.match(r"vdivp[sd]\b.*%[yz]mm", line) is not None for line in lines) >= DIVISIONS[function]
+
+
+@pytest.mark.parametrize("function", CHANNELS)
+def test_channels_are_lanes(host_listings, function):
+    (lines,) = (lines for name, lines in host_listings.items() if function in name)
+    assert any(line.startswith("vmulps") for line in lines)
+    assert not [line for line in lines if re.match(r"v(add|mul|sub)ss\b", line)]
 
 
 def test_rasterizer_on_gpus(gpu_code):
