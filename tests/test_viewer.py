@@ -224,7 +224,7 @@ def test_showing_never_waits_for_an_output():
     assert stage.wait_newer(99, timeout=0) == 100
 
 
-def test_what_came_too_soon_is_taken_in_the_end(tmp_path):
+def test_what_came_too_soon_is_taken_in_the_end(tmp_path, imageio_ffmpeg):
     with Viewer("record", path=tmp_path / "frames", fps=0.01) as viewer:  # one picture in 100 seconds
         image = torch.zeros(1, 1, 3, dtype=torch.uint8)
         for i in viewer.loop(range(9)):
@@ -232,7 +232,7 @@ def test_what_came_too_soon_is_taken_in_the_end(tmp_path):
         assert viewer.pictures()[0].pixels[0, 0, 0] == 8
 
 
-def test_a_picture_is_copied_when_it_is_shown(tmp_path):
+def test_a_picture_is_copied_when_it_is_shown(tmp_path, imageio_ffmpeg):
     with Viewer("record", path=tmp_path / "frames") as viewer:
         image = torch.zeros(1, 1, 3)
         viewer.show(image=image)
@@ -318,7 +318,7 @@ def test_bad_meshes_draw_what_they_can():
     assert empty.draw(Camera(), (8, 8))[0].shape == (1, 8, 8, 3)
 
 
-def test_meshes_in_a_fast_loop_are_taken_in_the_end(tmp_path):
+def test_meshes_in_a_fast_loop_are_taken_in_the_end(tmp_path, imageio_ffmpeg):
     with Viewer("record", path=tmp_path / "frames", fps=0.01) as viewer:
         vertices = quad().vertices
         for i in viewer.loop(range(5)):
@@ -326,7 +326,7 @@ def test_meshes_in_a_fast_loop_are_taken_in_the_end(tmp_path):
         assert torch.equal(viewer.stage.sources()["mesh"].vertices, vertices + 4)
 
 
-def test_mesh_follows_the_camera(tmp_path):
+def test_mesh_follows_the_camera(tmp_path, imageio_ffmpeg):
     with Viewer("record", path=tmp_path / "frames") as viewer:
         viewer.mesh(quad().vertices, quad().faces)
         before = viewer.pictures()[0].pixels

@@ -65,7 +65,7 @@ def test_files_that_hold_no_mesh(tmp_path, name):
         main(["view", str(tmp_path / name), "--record", str(tmp_path / "frames")])
 
 
-def test_view_records_a_turn(tmp_path, two_materials, monkeypatch):
+def test_view_records_a_turn(tmp_path, two_materials, monkeypatch, imageio_ffmpeg):
     monkeypatch.setattr(command, "TURNTABLE", 6)
     frames = tmp_path / "frames"
     assert main(["view", str(two_materials), "--record", str(frames), "--device", "cpu"]) == 0
@@ -80,7 +80,7 @@ def test_view_records_a_turn(tmp_path, two_materials, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["pt", "npy", "numbers"])
-def test_gradients_from_a_file(tmp_path, two_materials, kind, monkeypatch):
+def test_gradients_from_a_file(tmp_path, two_materials, kind, monkeypatch, imageio_ffmpeg):
     monkeypatch.setattr(command, "TURNTABLE", 1)
     vectors = torch.zeros(8) if kind == "numbers" else torch.zeros(8, 3)
     vectors[6] = 1.0

@@ -29,7 +29,7 @@ def film(imageio_ffmpeg):
     return read
 
 
-def test_png_frames(tmp_path):
+def test_png_frames(tmp_path, imageio_ffmpeg):
     with Viewer("record", path=tmp_path / "frames", fps=1e9) as viewer:
         for i in viewer.loop(range(3)):
             image = torch.full((300, 300, 3), i / 2)
@@ -43,6 +43,17 @@ def test_png_frames(tmp_path):
     assert [int(f[200, 150, 0]) for f in frames] == [0, 128, 255]
     rows = (frames[0] == [255, 0, 0]).all(-1).nonzero()[0]
     assert len(set(rows)) == 1 and rows[0] > 300  # the bottom row is at the bottom
+
+
+def test_files_have_the_size_of_what_is_shown(tmp_path, imageio_ffmpeg):
+    folder = tmp_path / "100 %d"  # which is no number for ffmpeg
+    with Viewer("record", path=folder) as viewer:
+        viewer.show(a=torch.zeros(300, 300, 3))
+        viewer.show(b=torch.ones(300, 700, 3))
+    files = sorted(folder.iterdir())
+    first, second = (imageio.imread(file) for file in files)
+    assert [file.name for file in files] == ["frame_000000.png", "frame_000001.png"]
+    assert first.shape[1] < 400 < second.shape[1] and second.max() == 255
 
 
 def test_film(tmp_path, film):
@@ -99,7 +110,7 @@ def test_whole_after_an_interruption(tmp_path, how, film):
     assert len(pictures) >= 10 and all(picture.std() > 10 for picture in pictures)
 
 
-def test_full_disk_gives_one_warning_and_the_loop_goes_on(tmp_path, monkeypatch):
+def test_full_disk_gives_one_warning_and_the_loop_goes_on(tmp_path, monkeypatch, imageio_ffmpeg):
     def full(*_):
         raise OSError(28, "No space left on device")
 
@@ -128,7 +139,7 @@ def test_dead_encoder_gives_one_warning_and_the_loop_goes_on(tmp_path, imageio_f
     assert len([w for w in caught if "recording" in str(w.message)]) == 1
 
 
-def test_slow_encoder_does_not_hold_the_loop(tmp_path, monkeypatch):
+def test_slow_encoder_does_not_hold_the_loop(tmp_path, monkeypatch, imageio_ffmpeg):
     go = threading.Event()
     monkeypatch.setattr(Recorder, "_write", lambda self, pictures: go.wait(20))
     recorder = Recorder(tmp_path / "frames", 30)
