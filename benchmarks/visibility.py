@@ -1,6 +1,7 @@
 """Measures gradients of visibility against central differences of supersampled images.
 
     python benchmarks/visibility.py [--size 256] [--mesh spot.obj] [--scenes icosphere] [--out visibility.csv]
+    python benchmarks/visibility.py --facets
 
 The loss is the mean of an image of one channel times a smooth weight. Its true derivative along a motion of the whole
 scene or of one body is a central difference of images of 8 x 8 samples per pixel. The methods see one sample per
@@ -11,11 +12,12 @@ judged, too; each is the worst over cameras and colours.
 
 import argparse
 import csv
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from visibility_scenes import CAMERAS, MOTIONS, Scene, make_scenes
+from visibility_scenes import CAMERAS, MOTIONS, Scene, facet_scenes, make_scenes, to_clip
 from visibility_truth import Method, by, soft, true_derivative, true_vertex_gradient, vertex_gradients
 
 import glraster
@@ -24,6 +26,9 @@ METHODS: dict[str, Method] = {
     "antialias": by(glraster.antialias),
     "edge_gradients": by(glraster.edge_gradients),
     "soft": soft,
+}
+CREASES: dict[str, Method] = {
+    str(crease): by(functools.partial(glraster.edge_gradients, crease=crease)) for crease in (False, True, "flat")
 }
 
 
@@ -75,16 +80,33 @@ def print_cosines(glctx, scenes: list[Scene], size: int, vertices: int) -> None:
             print(f"| {scene.name}, {color} | {' | '.join(f'{c:.3f}' for c in cosines)} |", flush=True)
 
 
+def print_facets(glctx, size: int) -> None:
+    """The worst errors for each motion over the facets' mean size on the screen, for each value of `crease`."""
+    motions = list(MOTIONS)[:3]
+    print(f"| facets of, triangles | pixels in each | {' | '.join(motions)} |\n|---|{'---:|' * (1 + len(motions))}")
+    for scene in facet_scenes():
+        clip = to_clip(scene.vertices, CAMERAS[0])
+        a, b, c = (clip[:, :2] / clip[:, 3:] * size / 2)[scene.tri.long()].unbind(1)
+        area = 0.5 * ((b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0])
+        rows = list(measure(glctx, scene, size, CREASES))
+        chosen = [[row for row in rows if row["motion"] == motion] for motion in motions]
+        cells = [" / ".join(f"{max(error(row, m) for row in some):.1f}" for m in CREASES) for some in chosen]
+        print(f"| {scene.name} | {area[area > 0].mean():.1f} | {' | '.join(cells)} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=256, help="of the images, in pixels")
     parser.add_argument("--mesh", type=Path, help="a mesh file, for two more scenes")
     parser.add_argument("--scenes", default="", help="only those whose name has this in it")
     parser.add_argument("--vertices", type=int, default=0, help="of some scenes, whose own gradients are compared")
+    parser.add_argument("--facets", action="store_true", help="only facets, over their size and values of crease")
     parser.add_argument("--out", type=Path, help="a CSV file for all numbers")
     args = parser.parse_args()
     rows = []
     with glraster.SoftwareRasterizer("cpu") as glctx:
+        if args.facets:
+            return print_facets(glctx, args.size)
         scenes = [scene for scene in make_scenes(args.mesh) if args.scenes in scene.name]
         print(f"Percent of the scene's largest derivative: {' / '.join(METHODS)}\n")
         print(f"| scene, triangles | {' | '.join(MOTIONS)} | unit colours |\n|---|{'---:|' * (len(MOTIONS) + 1)}")

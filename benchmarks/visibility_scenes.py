@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import trimesh
 
-__all__ = ["CAMERAS", "MOTIONS", "Scene", "load_obj", "make_scenes", "to_clip"]
+__all__ = ["CAMERAS", "MOTIONS", "Scene", "facet_scenes", "load_obj", "make_scenes", "to_clip"]
 
 CAMERAS = ("perspective", "orthographic")
 # Velocities of vertices [V, 3] float64. The last two move the scene's second body alone.
@@ -120,6 +120,12 @@ def _scene(name: str, *bodies: tuple[np.ndarray, np.ndarray], facets: bool = Fal
 def _unwelded(body: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Every triangle with vertices of its own."""
     return body[0][body[1]].reshape(-1, 3), np.arange(3 * len(body[1])).reshape(-1, 3)
+
+
+def facet_scenes() -> list[Scene]:
+    """Bodies of facets from large to small: a sphere shaded by direction, and a box, within whose sides none differ."""
+    bodies = [*(("icosphere", _icosphere(k)) for k in (2, 3, 4, 5, 6)), *(("box", _box(k)) for k in (0, 2, 4, 5, 6))]
+    return [_scene(name, _turned(body, (0.5, 0.6, 0.2)), facets=True) for name, body in bodies]
 
 
 def make_scenes(mesh: Path | None = None) -> list[Scene]:

@@ -227,9 +227,9 @@ GLR_KERNEL edge_gradients_jvp(const EdgeGradientsParams<T>& p) {
     for (int64_t c = 0; c < p.C; ++c) out[c] = p.tangent_color ? p.tangent_color[pixel * p.C + c] : T(0);
     for (int k = 0; k < 4 && p.tangent_pos; ++k) {
       const int axis = k & 1, before = k >> 1;
-      PixelPair pair;
+      PixelPair pair = {};
       Boundary found;
-      Jump<T> jump;
+      Jump<T> jump = {};
       if (!id_differs(p, row, y, x, axis, before ? -1 : 1) ||
           !load_pair(p, image, x - (before && !axis), y - (before && axis), axis, &pair))
         continue;

@@ -38,7 +38,8 @@ LIMITS = {
     "box through ball, coarse, 332": 4.5,
     "crossing sheets, 1,024": 3.0,
     "plank through the eye, 128": 5.5,
-    "facets of a box, 12": 5.0,
+    "facets of a box, 12": 1.0,
+    "facets of an icosphere, 80": 2.0,
 }
 
 

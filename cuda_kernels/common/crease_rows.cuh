@@ -9,8 +9,8 @@
 
 // Of the pixels around one that see the same, one: the pixel behind, k, if it is among them.
 GLR_FUNC int one_of(int like, int k) {
-  const int behind = like & 1 << k;
-  return __builtin_ctz(behind ? behind : like);
+  const int is_behind = like >> k & 1;
+  return __builtin_ctz((like & (is_behind - 1)) | is_behind << k);
 }
 
 // Whether enough pixels around A and B see the same as these for a crease to be found.

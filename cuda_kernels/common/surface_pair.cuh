@@ -31,7 +31,7 @@ GLR_FUNC Nearer nearer_by(double za, double slope_a, double zb, double slope_b) 
   return {zb - slope_b - za, za + slope_a - zb};
 }
 
-// Which of two surfaces is in front; one surface if nothing tells, as of planes that are not known (NaN).
+// Which of two surfaces is in front; one surface if nothing tells, as of slopes that are not finite.
 GLR_FUNC int compare_depths(double za, double slope_a, double zb, double slope_b) {
   const Nearer nearer = nearer_by(za, slope_a, zb, slope_b);
   const double least = 0.2 * (fabs(slope_a) + fabs(slope_b)) + 1e-6;
