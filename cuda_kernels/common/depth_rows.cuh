@@ -15,7 +15,8 @@ constexpr int32_t kRunBatch = 64;    // planes that are computed together
 constexpr int32_t kRowPadding = 16;  // on either side of a row; so many pixels have their ids compared at a time
 constexpr int32_t kOutside = -2;     // what pixels outside the image see
 
-// What the pixels of a row see: triangles (-1: none), and of every run of one triangle z/w of its plane at the X
+// What the pixels of a row see: triangles (-1: none), and of every run of one triangle z/w of its plane at the first
+// pixel's centre and its change per pixel, not finite if it is seen edge-on.
 struct DepthRow {
   explicit DepthRow(int64_t W)
       : ids(W + 2 * kRowPadding, kOutside), run_at(W + kRowPadding), like(W + 1), begin(W + 1), depth(W + 1) {
