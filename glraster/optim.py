@@ -11,6 +11,7 @@ from torch.autograd import forward_ad
 __all__ = ["GaussNewtonResult", "GaussNewtonStep", "gauss_newton"]
 
 _LARGEST_DAMPING = 1e12  # beyond, steps are so short that nothing moves
+_MOST_TRIES = 5  # of points along one step
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,9 @@ class GaussNewtonStep:
         gradient_norm: length of the cost's gradient there.
         damping: in the units of `gauss_newton`'s argument.
         cg_iterations: of the conjugate gradients: products with J^T J.
-        step_norm: length of the step.
-        accepted: whether it was taken; else the next iteration tries a shorter one.
+        step_norm: length of the step, as far as it was taken or tried last.
+        tries: points along the step where the cost was computed, the first at its end.
+        accepted: whether one of them lowers the cost; else the next iteration damps more.
     """
 
     cost: float
@@ -31,6 +33,7 @@ class GaussNewtonStep:
     damping: float
     cg_iterations: int
     step_norm: float
+    tries: int
     accepted: bool
 
 
@@ -57,7 +60,8 @@ def gauss_newton(
 
     Each step solves (J^T J + d I) step = -J^T r by conjugate gradients, J the Jacobian of the residuals r. Products
     with J are forward-mode derivatives, those with J^T backward ones; no matrix is formed, so there may be millions of
-    residuals. A step that does not lower the cost is taken back; how well the linear model has predicted the cost
+    residuals. A step that does not lower the cost is shortened, to where a parabola through what is known of the cost
+    along it is lowest, and taken back if that does not help either; how well the linear model has predicted the cost
     decides the damping d of the next.
 
     Args:
@@ -81,7 +85,7 @@ def gauss_newton(
         ValueError: a number out of range, or residuals that are not finite where the search starts.
 
     Source: Levenberg 1944; Steihaug 1983 (truncated conjugate gradients); Nielsen, "Damping parameter in Marquardt's
-        method", 1999 (the rule for the damping).
+        method", 1999 (the rule for the damping); Dennis and Schnabel 1983, section 6.3.2 (shorter steps).
     """
     start = _check_params(params)
     _check_numbers(iterations=iterations, cg_iterations=cg_iterations)
@@ -171,11 +175,11 @@ def _descend(function, here, iterations, damping, solve, enough, ends) -> tuple[
         step_norm, smallest = step.norm().item(), torch.finfo(step.dtype).eps * here.vector.detach().norm().item()
         if not (promised > enough and step_norm > smallest):
             break
-        there = _Linearization(function, here.vector.detach() + step)
+        there, share, tries = _try_along(function, here, step, gradient.dot(step).item())
         gain = (here.cost - there.cost) / promised  # 1: as predicted; NaN where the residuals are not finite
         accepted = gain > 0
         history.append(
-            GaussNewtonStep(here.cost, gradient_norm, damping, products, step_norm, accepted),
+            GaussNewtonStep(here.cost, gradient_norm, damping, products, share * step_norm, tries, accepted),
         )
         if accepted:
             here = there
@@ -186,6 +190,26 @@ def _descend(function, here, iterations, damping, solve, enough, ends) -> tuple[
         else:
             damping, growth = max(damping, 1e-6) * growth, 2 * growth
     return here, history
+
+
+def _try_along(function, here, step, slope) -> tuple[_Linearization, float, int]:
+    """The first point along a step at which the cost is lower, or the last of those tried.
+
+    Args:
+        slope: of the cost along the step, where it begins.
+
+    Returns:
+        The point, its share of the step, and the number of points tried.
+    """
+    share, tries = 1.0, 0
+    while True:
+        there = _Linearization(function, here.vector.detach() + share * step)
+        tries += 1
+        if there.cost < here.cost or tries == _MOST_TRIES:
+            return there, share, tries
+        bend = there.cost - here.cost - share * slope  # of the parabola with that slope through both costs
+        lowest = -slope * share**2 / (2 * bend) if bend < float("inf") else 0.0
+        share = min(max(lowest, 0.1 * share), 0.5 * share)
 
 
 def _curvature(here: _Linearization, direction: torch.Tensor) -> float:

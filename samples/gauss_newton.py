@@ -8,9 +8,9 @@ parameters, forward through rasterization, texture and antialiasing, and back; i
 which it sees farther. Adam, with the best of three learning rates, does better on the sharp ones, and gets those.
 
 Expected: a table of errors (mean distance of the vertices from the truth, in a model of radius 1), iterations and
-seconds until it is below 0.001, Adam's without the other rates. Gauss-Newton needs less time and about a tenth of the
-iterations (over five seeds from a sixth to a twenty-eighth). The picture has a row for each part: start, Gauss-Newton,
-Adam, truth.
+seconds until it is below 0.001, Adam's without the other rates. Gauss-Newton needs a tenth of the iterations or fewer
+(over five seeds from a tenth to a twenty-fifth), and mostly less time. The picture has a row for each part: start,
+Gauss-Newton, Adam, truth.
 """
 
 import time
@@ -69,7 +69,7 @@ def by_gauss_newton(residuals, start, is_found):
     begin, iterations, params = time.perf_counter(), 0, start
     for blur in BLUR:
         if not is_found(params):
-            options = {"tolerance": 1e-4, "damping": 1e-4, "cg_tolerance": 0.01, "stop": is_found}
+            options = {"tolerance": 3e-3, "damping": 1e-4, "cg_tolerance": 0.01, "stop": is_found}
             found = gauss_newton(lambda p, blur=blur: residuals(p, blur), params, **options)
             params, iterations = found.params, iterations + len(found.history)
     return params, iterations, time.perf_counter() - begin

@@ -129,7 +129,7 @@ def test_limits_of_modes_are_those_of_the_code():
     with pytest.raises(ValueError, match="max_anisotropy must be .* 1024"):
         texture.__globals__["_check_max_anisotropy"](1025)
     assert "| `max_anisotropy` | 1,024 |" in text
-    steps = re.search(r"kMostSteps = (\d+)", (ROOT / "cuda_kernels" / "edge_gradients.cu").read_text())[1]
+    steps = re.search(r"kMostSteps = (\d+)", (ROOT / "cuda_kernels" / "common" / "surface_pair.cuh").read_text())[1]
     assert f"over {steps} triangles" in text
 
 
