@@ -144,7 +144,7 @@ def every_case(drawn_by: dict, scene: Scene) -> Iterator[Case]:
 def measure(sweeps: dict[str, list[Scene]], drawn_by: dict, repeats: int) -> list[Row]:
     """All cases of the base scene and of every sweep that fits into memory."""
     rows, bandwidths = [], {}
-    for scene in [BASE, *(scene for sweep in sweeps.values() for scene in sweep)]:
+    for scene in dict.fromkeys([BASE, *(scene for sweep in sweeps.values() for scene in sweep)]):  # each once
         needed = scene.pixels * (BYTES_PER_PIXEL + 16 * scene.channels) + scene.triangles * BYTES_PER_TRIANGLE
         if needed > available_bytes():
             print(f"{scene}: left out, too large for this machine")
@@ -247,7 +247,11 @@ def plot(rows: list[Row], sweeps: dict[str, list[Scene]], path: Path) -> None:
         chosen = [row for row in rows if row.scene in sweeps[name]]
         for index, operation in enumerate(dict.fromkeys(row.operation for row in chosen)):
             line = sorted((quantity(row), row.ms) for row in chosen if row.operation == operation)
-            style = {"linestyle": "--" if "backward" in operation else "-", "marker": "o", "color": f"C{index % 10}"}
+            style = {
+                "linestyle": "--" if "backward" in operation else "-",
+                "marker": "o",
+                "color": plt.get_cmap("tab20").colors[index % 20],
+            }
             axes.loglog(*zip(*line, strict=True), label=operation, **style)
         ends = [f(quantity(row) for row in chosen) for f in (min, max)]
         for start in (0.01, 0.1, 1):

@@ -11,7 +11,7 @@ from glraster.cuda_kernels.upload import to_device
 from .checks import validating
 from .operators import Operator, new_gradients, save
 from .scene import Scene
-from .texture import sum_of_copies
+from .texel_sums import sum_of_copies
 from .validate import validate_geometry, validate_ranges
 
 __all__ = ["ALPHA_AGGREGATES", "DISTANCES", "RGB_AGGREGATES", "render"]

@@ -7,7 +7,8 @@ from glraster.cuda_kernels.launcher import KernelFile, new_output, new_output_li
 from .checks import FLOATS, Same, check_same, check_tensor
 from .mipmap import MAX_SIDE
 from .operators import Operator, new_gradients, save
-from .texture import BOUNDARY_MODES, gradient_copies, receives_many, sum_of_copies
+from .texel_sums import gradient_copies, receives_many, sum_of_copies
+from .texture import BOUNDARY_MODES
 
 __all__ = ["texture3d"]
 
