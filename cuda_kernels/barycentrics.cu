@@ -145,10 +145,9 @@ struct PixelGradient {
 template <class V>
 GLR_FUNC void pixel_bwd(const EdgeTermsOf<V>& e, V noise, double step_x, double step_y, V x, const PixelGradient<V>& g,
                         bool has_db, RunGradient<V>* sum) {
-  const V none = V{}, one = none + 1., s = e.S + e.Sx * x, size = magnitude(s), far = size < noise ? noise : size;
-  const V inverse_s = far > kSmallestS ? (s < 0. ? -one : one) / far : none;
+  const V inverse_s = inverse_of_S(e.S + e.Sx * x, noise);
   const V u = (e.a[0] + e.ax[0] * x) * inverse_s, v = (e.a[1] + e.ax[1] * x) * inverse_s;
-  V gu = g.u, gv = g.v, numerators = none;
+  V gu = g.u, gv = g.v, numerators = V{};
   if (has_db) {
     // With respect to the numerators of rast_db.
     const V gux = g.u_x * step_x * inverse_s, guy = g.u_y * step_y * inverse_s;

@@ -100,15 +100,21 @@ struct CornerAttributes {
   const T *a0, *a1, *a2;  // [A] each
 };
 
-// Where the attributes of a run's triangle lie; false if the run shows none (or one that does not exist).
+// Attributes of vertices, which are counted over all images.
+template <class T>
+GLR_FUNC CornerAttributes<T> attributes_of(const InterpolateParams<T>& p, const T* attr, const int64_t vertex[3]) {
+  return {attr + vertex[0] * p.A, attr + vertex[1] * p.A, attr + vertex[2] * p.A};
+}
+
+// The vertices of a run's triangle and their attributes; false if the run shows none (or one that does not exist).
 template <class T>
 GLR_FUNC bool corners_of(const InterpolateParams<T>& p, const PixelRun& run, CornerAttributes<T>* corners,
-                         int64_t offset[3]) {
+                         int64_t vertex[3]) {
   VertexIndices v;
   if (!load_triangle(p.tri, p.num_triangles, p.V, run.triangle, &v)) return false;
-  const int64_t image = run.row / p.H * p.attr_stride;
-  offset[0] = image + v.v0 * p.A, offset[1] = image + v.v1 * p.A, offset[2] = image + v.v2 * p.A;
-  *corners = {p.attr + offset[0], p.attr + offset[1], p.attr + offset[2]};
+  const int64_t first = p.attr_stride ? run.row / p.H * p.V : 0;
+  vertex[0] = first + v.v0, vertex[1] = first + v.v1, vertex[2] = first + v.v2;
+  *corners = attributes_of(p, p.attr, vertex);
   return true;
 }
 
@@ -153,8 +159,8 @@ template <class T>
 GLR_KERNEL interpolate_fwd(const InterpolateParams<T>& p) {
   GLR_FOR_EACH_RUN(run, p.N * p.H, p.W, RastTriangle<T>{p.rast}) {
     CornerAttributes<T> c = {};
-    int64_t offset[3];
-    if (!corners_of(p, run, &c, offset)) {
+    int64_t vertex[3];
+    if (!corners_of(p, run, &c, vertex)) {
       fill_zero(p.out, run.begin * p.A, run.end * p.A);
       fill_zero(p.out_da, run.begin * p.num_diff_attrs * 2, run.end * p.num_diff_attrs * 2);
       continue;
@@ -225,13 +231,13 @@ template <class T>
 GLR_KERNEL interpolate_jvp(const InterpolateParams<T>& p) {
   GLR_FOR_EACH_RUN(run, p.N * p.H, p.W, RastTriangle<T>{p.rast}) {
     CornerAttributes<T> c = {}, tangent = {};
-    int64_t offset[3];
-    if (!corners_of(p, run, &c, offset)) {
+    int64_t vertex[3];
+    if (!corners_of(p, run, &c, vertex)) {
       fill_zero(p.tangent_out, run.begin * p.A, run.end * p.A);
       fill_zero(p.tangent_out_da, run.begin * p.num_diff_attrs * 2, run.end * p.num_diff_attrs * 2);
       continue;
     }
-    if (p.tangent_attr) tangent = {p.tangent_attr + offset[0], p.tangent_attr + offset[1], p.tangent_attr + offset[2]};
+    if (p.tangent_attr) tangent = attributes_of(p, p.tangent_attr, vertex);
     switch (p.A) {
       case 1:
         interpolate_run_jvp<1>(p, run, c, tangent);
@@ -251,6 +257,7 @@ GLR_KERNEL interpolate_jvp(const InterpolateParams<T>& p) {
     interpolate_da_run_jvp(p, run, c, tangent);
   }
 }
+
 // d out / d (u, v): the differences of the corners' attributes.
 template <class T>
 GLR_FUNC void interpolate_rast_bwd(const InterpolateParams<T>& p, int64_t i, const CornerAttributes<T>& c) {
@@ -350,19 +357,17 @@ GLR_FUNC void interpolate_rast_run_bwd(const InterpolateParams<T>& p, const Pixe
 template <class T>
 GLR_STEP void interpolate_row_bwd(const InterpolateParams<T>& p, int64_t row, int32_t* ids, VertexSums* sums) {
   const int32_t W = int32_t(p.W);
-  const int64_t first = p.attr_stride ? row / p.H * p.V : 0;
   load_ids(p.rast + row * W * 4, W, int32_t(p.num_triangles), ids);
   for (int32_t x = 0, end; x < W; x = end) {
     end = end_of_run(x, W, ids[x], [ids](int32_t i) { return ids[i]; });
     const PixelRun run = {row, row * W + x, row * W + end, ids[x]};
-    VertexIndices v;
-    if (!load_triangle(p.tri, p.num_triangles, p.V, run.triangle, &v)) {
+    CornerAttributes<T> c = {};
+    int64_t vertex[3];
+    if (!corners_of(p, run, &c, vertex)) {
       if (p.grad_rast) fill_zero(p.grad_rast, run.begin * 4, run.end * 4);
       if (p.grad_rast_db) fill_zero(p.grad_rast_db, run.begin * 4, run.end * 4);
       continue;
     }
-    const int64_t vertex[3] = {first + v.v0, first + v.v1, first + v.v2};
-    const CornerAttributes<T> c = {p.attr + vertex[0] * p.A, p.attr + vertex[1] * p.A, p.attr + vertex[2] * p.A};
     if (p.grad_rast) interpolate_rast_run_bwd(p, run, c);
     for (int64_t i = run.begin; p.grad_rast_db && i < run.end; ++i) interpolate_rast_db_bwd(p, i, c);
     if (!p.grad_attr) continue;

@@ -157,8 +157,3 @@ GLR_FUNC void atomic_add_channels(float* target, const Vec4<float>& value) {
   atomicAdd(reinterpret_cast<float4*>(target), make_float4(value.x, value.y, value.z, value.w));
 }
 #endif
-
-template <class T>
-GLR_FUNC Vec4<T> sum_over_lanes(const LaneRun& run, const Vec4<T>& v) {
-  return {sum_over_lanes(run, v.x), sum_over_lanes(run, v.y), sum_over_lanes(run, v.z), sum_over_lanes(run, v.w)};
-}
