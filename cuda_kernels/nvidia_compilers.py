@@ -14,6 +14,9 @@ import subprocess
 __all__ = ["NVCC_VARIABLES", "CudaError", "Nvcc", "Nvrtc", "compilers_for", "find_compilers", "passed_over"]
 
 NVCC_VARIABLES = ("NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS")  # from which nvcc takes options
+# Before version 13.5 it takes lambdas in templates for functions of the host, which it does not compile, unless all that
+# is not marked counts as the device's.
+_NVRTC_OPTIONS = ("-default-device",)
 _PATIENCE = 60  # seconds for nvcc to say its version
 # Of NVIDIA's systems on a chip: machine code runs on them alone, and they run no other.
 _ON_CHIP = {53, 62, 72, 87, 101, 110}
@@ -87,7 +90,7 @@ class Nvrtc:
 
     def compile(self, source: str, name: str, target: str, options: list[str]) -> bytes:
         """As `Nvcc.compile`."""
-        nvrtc, flags = self._nvrtc, [flag.encode() for flag in [f"-arch={target}", *options]]
+        nvrtc, flags = self._nvrtc, [flag.encode() for flag in [f"-arch={target}", *_NVRTC_OPTIONS, *options]]
         (program,) = self._call(nvrtc.nvrtcCreateProgram, source.encode(), f"{name}.cu".encode(), 0, [], [])
         try:
             if nvrtc.nvrtcCompileProgram(program, len(flags), flags)[0] != nvrtc.nvrtcResult.NVRTC_SUCCESS:

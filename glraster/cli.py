@@ -6,12 +6,12 @@ import json
 import math
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Any
 
 from .commands import bake, fit, render, selftest
 from .commands import run as run_command
 from .doctor import Finding, examine, healthy
+from .version import __version__
 from .viewer import command as view_command
 
 try:  # for the table; without it the report is plain lines
@@ -59,7 +59,7 @@ _COMMANDS: dict[str, tuple[Any, str, str | None]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a subcommand; returns the exit code of the process."""
     parser = argparse.ArgumentParser(prog="glraster", description="Differentiable rasterization for PyTorch.")
-    parser.add_argument("--version", action="version", version=f"glraster {version('glraster')}")
+    parser.add_argument("--version", action="version", version=f"glraster {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     doctor = commands.add_parser(
         "doctor",

@@ -105,8 +105,8 @@ def test_errors_are_the_programs(in_this_process, capsys, tmp_path, no_gpu):
 
 
 @pytest.fixture
-def cpu(monkeypatch):
-    """What --cpu does, for the length of a test."""
+def cpu(monkeypatch, no_gpu):
+    """What --cpu does, for the length of a test: without a GPU, which a program of its own would not see."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with on_cpu():
         yield

@@ -60,14 +60,14 @@ FIRST_AND_LAST = {
     "facing": ["facing_find"],
     "topology": ["topology_keys", "topology_match"],
     "soft_rasterize": ["soft_fwd", "soft_bwd"],
-    "texture": ["texture_mipmap_fwd", "texture_mipmap_bwd"],
+    "texture": ["texture_mipmap_fwd", "texture_mipmap_jvp", "texture_mipmap_bwd"],
 }
 
 
 @pytest.mark.parametrize("deterministic", [False, True])
 @pytest.mark.parametrize("file", sorted(FOLDER.glob("*.cu")), ids=lambda file: file.stem)
 def test_nvrtc_compiles(nvrtc, file, deterministic):
-    """Without the headers of the host: every file, one kernel forward and one backward, as machine code and as PTX."""
+    """Without the headers of the host: every file, some of its kernels, as machine code and as PTX."""
     source = launcher.kernel_files()[file.stem].source
     constants = (("TEXTURE_BOUNDARY", "WRAP"), ("TEXTURE_CHANNELS", 4)) if "texture" in file.stem else ()
     for name in FIRST_AND_LAST.get(file.stem, [f"{file.stem}_fwd", f"{file.stem}_bwd"]):
@@ -80,6 +80,14 @@ def test_nvrtc_compiles(nvrtc, file, deterministic):
                 assert image.startswith(b"\x7fELF")
             else:
                 assert f".entry {kernel.entry}(".encode() in image
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.cu")), ids=lambda file: file.stem)
+def test_nvrtc_compiles_every_kernel(nvrtc, file):
+    constants = tuple((name, values[0]) for name, values in launcher.kernel_files()[file.stem].constants.items())
+    source, options = f'#include "{file.name}"\n', compiler.options_for(constants, False)
+    assert nvrtc.compile(source, "every_entry", "sm_90", options).startswith(b"\x7fELF")
 
 
 def test_nvrtc_says_what_is_wrong(nvrtc):

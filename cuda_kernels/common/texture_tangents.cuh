@@ -106,10 +106,11 @@ GLR_FUNC void find_widths_jvp(const Params& p, const PixelSpan& span, const Span
 template <Filter F, Boundary B, class Params, class T>
 GLR_FUNC void find_levels_jvp(const Params& p, const PixelSpan& span, const SpanLevels<T>& levels,
                               SpanTangents<B, T>* tangents) {
-  load_tangents<tangents->D>(p.tangent_uv, span, tangents->uv);
+  constexpr int D = Coordinates<B, T>::D;
+  load_tangents<D>(p.tangent_uv, span, tangents->uv);
   if (F != MIPMAP) return;
   for (int32_t j = 0; j < span.count; ++j) tangents->fraction[j] = T(0);
-  for (int d = 0; d < tangents->D; ++d)
+  for (int d = 0; d < D; ++d)
     for (int32_t j = 0; j < span.count; ++j) tangents->axis[d][j] = T(0);
   if (p.uv_da && !p.nearest_level && (p.tangent_uv_da || (B == CUBE && p.tangent_uv))) {
     if (is_anisotropic<F>(p))
