@@ -1,6 +1,7 @@
 """Compiles kernels for a GPU, with the compiler that `nvidia_compilers` finds best for it. Results are kept on disk,
 under a key of everything that goes into them."""
 
+import functools
 import hashlib
 import warnings
 from dataclasses import dataclass
@@ -39,6 +40,13 @@ class Kernel:
     params: str
     constants: Constants = ()
     deterministic: bool = False
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @functools.cached_property
+    def _hash(self) -> int:  # every launch asks for it
+        return hash((self.file, self.entry, self.constants, self.deterministic))
 
     @property
     def entry(self) -> str:

@@ -7,6 +7,7 @@ stream of its own, tied to PyTorch's with events, costs more than the launch and
 import ctypes
 import functools
 import threading
+from collections.abc import Sequence
 
 import torch
 
@@ -17,7 +18,7 @@ from .order_free_sums import launch_order_free
 __all__ = ["CudaError", "Gpu", "check", "cuda_driver", "describe", "run_on_cuda", "unavailable_reason"]
 
 _THREADS_PER_BLOCK = 128
-_ADDRESSES = [ctypes.c_void_p * length for length in range(3)]  # a kernel takes one struct, or two
+_ADDRESSES = [ctypes.c_char_p * length for length in range(3)]  # a kernel takes one struct, or two
 
 
 @functools.cache
@@ -92,39 +93,30 @@ class Gpu:
         return torch._C._cuda_getCurrentRawStream(self._index)  # torch.cuda.current_stream() takes microseconds
 
     def launch(
-        self,
-        kernel: Kernel,
-        count: int,
-        parameters: bytes,
-        sums: ctypes.Structure | None = None,
-        blocks_per_processor: int = 64,
+        self, launches: Sequence[tuple[Kernel, int, int]], parameters: bytes, sums: bytes | None = None
     ) -> None:
-        """Starts a kernel on the current stream and returns at once.
+        """Starts kernels on the current stream, one after the other, and returns at once.
 
         Args:
-            count: elements of its outermost loop.
-            parameters: its parameter struct.
-            sums: an `OrderFreeSums`, for the deterministic variant.
-            blocks_per_processor: at most.
+            launches: for each its kernel, the elements of its outermost loop, and its blocks per multiprocessor at most.
+            parameters: their parameter struct.
+            sums: an `OrderFreeSums`, for deterministic variants.
         """
-        function = self._functions.get(kernel) or self._load(kernel)
-        # Of the bytes themselves, which outlive the call.
-        structs: list = [ctypes.cast(parameters, ctypes.c_void_p)]  # type: ignore[arg-type]  # ctypes takes bytes too
-        structs += [] if sums is None else [ctypes.addressof(sums)]
-        addresses = _ADDRESSES[len(structs)](*structs)
-        blocks = min(-(-count // _THREADS_PER_BLOCK), blocks_per_processor * self._processors)
-        grid, block, shared_bytes, driver = (blocks, 1, 1), (_THREADS_PER_BLOCK, 1, 1), 0, self.driver
+        addresses = _ADDRESSES[1](parameters) if sums is None else _ADDRESSES[2](parameters, sums)
+        first, stream, block, shared_bytes = ctypes.addressof(addresses), self.stream, (_THREADS_PER_BLOCK, 1, 1), 0
+        driver = self.driver
         (result,) = driver.cuCtxPushCurrent(self._context)  # what `with self` does, but faster
         if result:  # then there is nothing to pop but what others made current
             check("cuCtxPushCurrent", result)
         try:
-            (result,) = driver.cuLaunchKernel(
-                function, *grid, *block, shared_bytes, self.stream, ctypes.addressof(addresses), 0
-            )
+            for kernel, count, blocks_per_processor in launches:
+                function = self._functions.get(kernel) or self._load(kernel)
+                blocks = min(-(-count // _THREADS_PER_BLOCK), blocks_per_processor * self._processors)
+                (result,) = driver.cuLaunchKernel(function, blocks, 1, 1, *block, shared_bytes, stream, first, 0)
+                if result:
+                    check(f"launching {kernel.entry}", result)
         finally:
             driver.cuCtxPopCurrent()
-        if result:
-            check(f"launching {kernel.entry}", result)
 
     def _load(self, kernel: Kernel):
         with self._loading, self, _UnsafeCallsAllowed(self.driver):
@@ -169,20 +161,19 @@ def gpu(index: int) -> Gpu:
 
 
 def run_on_cuda(
-    kernel: Kernel,
+    launches: Sequence[tuple[Kernel, int, int]],
     parameters: bytes,
-    count: int,
     device: torch.device,
     adds_to: list[torch.Tensor],
     most_additions: int = 64,
-    blocks_per_processor: int = 64,
 ) -> None:
-    """Starts a kernel on a GPU; see `launcher.KernelFile.launch`."""
+    """Starts kernels on a GPU; see `Gpu.launch` and `launcher.KernelFile.launch`."""
     launch = gpu(device.index).launch
     if adds_to and torch.are_deterministic_algorithms_enabled():
-        launch_order_free(launch, kernel, count, parameters, adds_to, most_additions)
+        for kernel, count, _ in launches:
+            launch_order_free(launch, kernel, count, parameters, adds_to, most_additions)
     else:
-        launch(kernel, count, parameters, None, blocks_per_processor)
+        launch(launches, parameters)
 
 
 def unavailable_reason() -> str | None:

@@ -2,8 +2,9 @@
 
 import functools
 import math
+import operator
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -158,10 +159,6 @@ class KernelFile:
     def _struct(self) -> struct.Struct:
         return struct.Struct("".join(f.code * (f.length or 1) for f in self.source.fields))
 
-    @functools.cached_property
-    def _struct_length(self) -> int:
-        return self._struct.size // 8
-
     def launch(self, name: str, count: int, **arguments) -> None:
         """Runs one kernel; see `launch_in_turn`.
 
@@ -189,28 +186,30 @@ class KernelFile:
             threads: from `threads_for`, where the caller has already asked; on a CPU.
             constants: macros, as (name, value), for the GPU's compiler.
             most_additions: that one element of the outermost loop makes to one place of a tensor that is added to.
-            fields: of the parameter struct, the same for all: tensors (None, or left out: a null pointer), numbers,
-                lists for arrays. Tensors that are only read may have any strides.
+            fields: of the parameter struct, the same for all: tensors (None, or left out: a null pointer), addresses
+                within memory that the caller keeps, numbers, lists for arrays. Tensors that are only read may have any
+                strides.
 
         Raises:
             TypeError, ValueError: the fields do not fit the struct, or the tensors not one another.
             CudaError: the kernels cannot run on this GPU, or starting one failed.
         """
-        if not any(count for _, count, _ in launches):
+        launches = [launch for launch in launches if launch[1]]
+        if not launches:
             return
         names = tuple(fields)
         plan = self._plans.get(names) or self._plan(names)
-        parameters, tensors, dtype = self._pack(plan, tuple(fields.values()))
+        parameters, tensors, dtype = self._pack(plan, fields.values())
         device = tensors[0].device
-        on_gpu = runs_on_gpu(device)
         adds_to = [t for field in plan.adds_to for t in _listed(fields[field]) if t is not None] if plan.adds_to else []
-        for name, count, blocks_per_processor in launches:
-            if count == 0:
-                continue
-            kernel = self._kernels.get((name, dtype, constants)) or self._kernel(name, dtype, constants)
-            if on_gpu:
-                run_on_cuda(kernel, parameters, count, device, adds_to, most_additions, blocks_per_processor)
-            else:
+        found = [
+            (self._kernels.get((name, dtype, constants)) or self._kernel(name, dtype, constants), count, blocks)
+            for name, count, blocks in launches
+        ]
+        if runs_on_gpu(device):
+            run_on_cuda(found, parameters, device, adds_to, most_additions)
+        else:
+            for kernel, count, _ in found:
                 given = host_threads(count, adds=bool(adds_to)) if threads is None else threads
                 run_on_host(kernel.entry, parameters, given)
 
@@ -221,17 +220,18 @@ class KernelFile:
         return kernel
 
     def _plan(self, names: tuple[str, ...]) -> "_Plan":
-        plan, place = _Plan([], [], [], tuple(name for name in self.adds_to if name in names)), 0
+        absent = len(names)  # the index of a zero that is appended to the values
+        order: list[int] = []
+        pointers, lists = [], []
         for f in self.source.fields:
-            if f.name in names:
-                given = names.index(f.name)
-                if f.code == "P":
-                    plan.pointers.append((given, place, _DTYPES.get(f.type), f.type == "T", f))
-                elif f.length is None:
-                    plan.numbers.append((given, place))
-                else:
-                    plan.lists.append((given, place, f))
-            place += f.length or 1
+            given, place = names.index(f.name) if f.name in names else absent, len(order)
+            order += [given] if f.length is None else [absent] * f.length
+            if given != absent and f.code == "P":
+                pointers.append((given, place, _DTYPES.get(f.type), f.type == "T", f))
+            elif given != absent and f.length is not None:
+                lists.append((given, place, f))
+        adds_to = tuple(name for name in self.adds_to if name in names)
+        plan = _Plan(operator.itemgetter(*order), lists, pointers, adds_to)
         unknown = set(names) - {f.name for f in self.source.fields}
         missing = [f.name for f in self.source.fields if f.code != "P" and f.name not in names]
         if unknown or missing:
@@ -239,11 +239,10 @@ class KernelFile:
         self._plans[names] = plan
         return plan
 
-    def _pack(self, plan: "_Plan", given: Sequence) -> tuple[bytes, list[torch.Tensor], torch.dtype | None]:
+    def _pack(self, plan: "_Plan", fields: Iterable) -> tuple[bytes, list[torch.Tensor], torch.dtype | None]:
         """The struct, the tensors to which it points, and the dtype of those of type T."""
-        values: list = [0] * self._struct_length
-        for i, place in plan.numbers:
-            values[place] = given[i]
+        given = (*fields, 0)
+        values = list(plan.in_order(given))
         for i, place, f in plan.lists:
             listed = _at_most(given[i], f, self.source.struct)
             values[place : place + len(listed)] = listed
@@ -251,10 +250,12 @@ class KernelFile:
         instance = first = None
         for i, place, needed, typed, f in plan.pointers:
             value = given[i]
-            if value is None:
+            if type(value) is int:  # an address, which is in its place
                 continue
-            for tensor in (value,) if f.length is None else _at_most(value, f, self.source.struct):
-                if tensor is not None:
+            for tensor in (value,) if f.length is None or value is None else _at_most(value, f, self.source.struct):
+                if tensor is None:
+                    values[place] = 0
+                else:
                     dtype = tensor.dtype  # "void" stands for float32 or float64, which a number of the struct tells
                     if typed:
                         needed = instance = instance or dtype  # the same for all
@@ -262,11 +263,12 @@ class KernelFile:
                     if first is None:
                         first = device
                     contiguous = tensor.is_contiguous()
-                    if (device >= 0 or not contiguous) and not f.written:
-                        tensor, contiguous = _dense(tensor), True
                     try:
                         pointer = tensor.data_ptr()  # 0 for an empty tensor
                     except RuntimeError:
+                        pointer = _address(tensor)
+                    if not f.written and (not contiguous or (device >= 0 and pointer % 16)):
+                        tensor, contiguous = _dense(tensor), True
                         pointer = _address(tensor)
                     fits = contiguous and device == first and (needed is None or dtype is needed)
                     if not (fits and (pointer or tensor.numel() == 0)):
@@ -283,8 +285,8 @@ class KernelFile:
 class _Plan(NamedTuple):
     """What follows from the names of a call's fields: where each stands among them and in the struct."""
 
-    numbers: list[tuple[int, int]]  # index among the names, first value in the struct
-    lists: list[tuple[int, int, Field]]
+    in_order: Callable[[tuple], tuple]  # from the values given and a zero after them, those of the struct
+    lists: list[tuple[int, int, Field]]  # index among the names, first value in the struct
     pointers: list[tuple[int, int, torch.dtype | None, bool, Field]]  # dtype of the tensor (None: its own), whether T
     adds_to: tuple[str, ...]
 
