@@ -6,19 +6,21 @@ stream of its own, tied to PyTorch's with events, costs more than the launch and
 
 import ctypes
 import functools
+import struct
 import threading
 from collections.abc import Sequence
 
 import torch
 
 from .compiler import CudaError, Kernel, compile_kernel
+from .host import host_library
 from .nvidia_compilers import compilers_for, passed_over
 from .order_free_sums import launch_order_free
 
 __all__ = ["CudaError", "Gpu", "check", "cuda_driver", "describe", "run_on_cuda", "unavailable_reason"]
 
 _THREADS_PER_BLOCK = 128
-_ADDRESSES = [ctypes.c_char_p * length for length in range(3)]  # a kernel takes one struct, or two
+_OLDEST_VERSION = 12000  # of the driver's functions that launching calls
 
 
 @functools.cache
@@ -72,8 +74,12 @@ class Gpu:
         self._context = check("cuDevicePrimaryCtxRetain", *driver.cuDevicePrimaryCtxRetain(self.device))
         self.capability = 10 * self._attribute("COMPUTE_CAPABILITY_MAJOR") + self._attribute("COMPUTE_CAPABILITY_MINOR")
         self._processors = self._attribute("MULTIPROCESSOR_COUNT")
-        self._functions: dict[Kernel, object] = {}  # CUfunctions
+        self._functions: dict[Kernel, int] = {}  # addresses of CUfunctions
         self._loading = threading.Lock()
+        called = ("cuCtxPushCurrent", "cuCtxPopCurrent", "cuLaunchKernel")
+        # GpuDriver of gpu_launch.cpp
+        addresses = [check(name, *driver.cuGetProcAddress(name.encode(), _OLDEST_VERSION, 0))[0] for name in called]
+        self._for_launch = struct.pack("5q", *addresses, int(self._context), _THREADS_PER_BLOCK)
 
     def _attribute(self, name: str) -> int:
         kind = getattr(self.driver.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
@@ -102,30 +108,33 @@ class Gpu:
             parameters: their parameter struct.
             sums: an `OrderFreeSums`, for deterministic variants.
         """
-        addresses = _ADDRESSES[1](parameters) if sums is None else _ADDRESSES[2](parameters, sums)
-        first, stream, block, shared_bytes = ctypes.addressof(addresses), self.stream, (_THREADS_PER_BLOCK, 1, 1), 0
-        driver = self.driver
-        (result,) = driver.cuCtxPushCurrent(self._context)  # what `with self` does, but faster
-        if result:  # then there is nothing to pop but what others made current
-            check("cuCtxPushCurrent", result)
-        try:
-            for kernel, count, blocks_per_processor in launches:
-                function = self._functions.get(kernel) or self._load(kernel)
-                blocks = min(-(-count // _THREADS_PER_BLOCK), blocks_per_processor * self._processors)
-                (result,) = driver.cuLaunchKernel(function, blocks, 1, 1, *block, shared_bytes, stream, first, 0)
-                if result:
-                    check(f"launching {kernel.entry}", result)
-        finally:
-            driver.cuCtxPopCurrent()
+        given: list[int] = []  # function and blocks of each
+        for kernel, count, blocks_per_processor in launches:
+            blocks = min(-(-count // _THREADS_PER_BLOCK), blocks_per_processor * self._processors)
+            given += (self._functions.get(kernel) or self._load(kernel), blocks)
+        packed = struct.pack(f"{len(given)}q", *given)
+        failed = _launch_on_gpu()(self._for_launch, packed, len(launches), self.stream, parameters, sums)
+        if failed:
+            place, result = failed >> 32, self.driver.CUresult(failed & 0xFFFFFFFF)
+            check("cuCtxPushCurrent" if place < 0 else f"launching {launches[place][0].entry}", result)
 
-    def _load(self, kernel: Kernel):
+    def _load(self, kernel: Kernel) -> int:
         with self._loading, self, _UnsafeCallsAllowed(self.driver):
             if kernel not in self._functions:
                 image = compile_kernel(kernel, self.capability, driver_version())
                 module = check(f"loading {kernel.entry}", *self.driver.cuModuleLoadData(image))
                 call = self.driver.cuModuleGetFunction
-                self._functions[kernel] = check(f"finding {kernel.entry}", *call(module, kernel.entry.encode()))
+                self._functions[kernel] = int(check(f"finding {kernel.entry}", *call(module, kernel.entry.encode())))
             return self._functions[kernel]
+
+
+@functools.cache
+def _launch_on_gpu():
+    """The function of gpu_launch.cpp."""
+    function = host_library().glr_launch_on_gpu
+    function.restype = ctypes.c_int64
+    function.argtypes = [ctypes.c_char_p] * 2 + [ctypes.c_int64, ctypes.c_void_p] + [ctypes.c_char_p] * 2
+    return function
 
 
 class _UnsafeCallsAllowed:
