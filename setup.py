@@ -1,5 +1,5 @@
-"""Builds the host library: every kernel in glraster/cuda_kernels/*.cu, compiled for the CPU, and what starts them on a
-GPU (gpu_launch.cpp) in one shared library per instruction-set level. The rest of the package's description is in setup.cfg."""
+"""Builds the host library: every kernel in glraster/cuda_kernels/*.cu, compiled for the CPU, and gpu_launch.cpp, into one
+shared library per instruction-set level. The rest of the package's description is in setup.cfg."""
 
 import hashlib
 import os

@@ -2,9 +2,9 @@
 
     python benchmarks/calls.py [--stub] [--repeats 300]
 
-Prints microseconds, the least of many rounds in which the operations take turns. With --stub calls go the way that they
-go for a GPU, to a driver that does nothing (stub_driver.c, for which a C compiler is needed): what tensors cost that lie
-on a GPU is not in it, what PyTorch launches there least of all.
+Prints microseconds, the least of many rounds in which the operations take turns. With --stub calls go the way that
+they go for a GPU, to a driver that does nothing (stub_driver.c, which gcc compiles). What PyTorch's own operations cost
+on a GPU is not in it: its tensors stay on the CPU.
 """
 
 import argparse

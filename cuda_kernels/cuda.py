@@ -98,13 +98,11 @@ class Gpu:
         """PyTorch's current stream on this GPU; while a graph is captured, the one that captures."""
         return torch._C._cuda_getCurrentRawStream(self._index)  # torch.cuda.current_stream() takes microseconds
 
-    def launch(
-        self, launches: Sequence[tuple[Kernel, int, int]], parameters: bytes, sums: bytes | None = None
-    ) -> None:
+    def launch(self, launches: Sequence[tuple[Kernel, int, int]], parameters: bytes, sums: bytes | None = None) -> None:
         """Starts kernels on the current stream, one after the other, and returns at once.
 
         Args:
-            launches: for each its kernel, the elements of its outermost loop, and its blocks per multiprocessor at most.
+            launches: for each its kernel, the elements of its outermost loop, and at most how many blocks per processor.
             parameters: their parameter struct.
             sums: an `OrderFreeSums`, for deterministic variants.
         """
@@ -176,11 +174,12 @@ def run_on_cuda(
     adds_to: list[torch.Tensor],
     most_additions: int = 64,
 ) -> None:
-    """Starts kernels on a GPU; see `Gpu.launch` and `launcher.KernelFile.launch`."""
+    """Starts kernels on a GPU, of which the last may add to `adds_to`; see `launcher.KernelFile`."""
     launch = gpu(device.index).launch
     if adds_to and torch.are_deterministic_algorithms_enabled():
-        for kernel, count, _ in launches:
-            launch_order_free(launch, kernel, count, parameters, adds_to, most_additions)
+        *before, (kernel, count, _) = launches
+        launch(before, parameters)
+        launch_order_free(launch, kernel, count, parameters, adds_to, most_additions)
     else:
         launch(launches, parameters)
 

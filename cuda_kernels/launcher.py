@@ -18,6 +18,7 @@ from .output_pool import pooled, remember
 from .sources import Field, Source, read_source
 
 __all__ = [
+    "ENOUGH_BLOCKS",
     "KernelFile",
     "channels_constant",
     "kernel_files",
@@ -37,7 +38,8 @@ _SUFFIX: dict[torch.dtype | None, str] = {torch.float32: "_f32", torch.float64: 
 _DTYPES = {"int32_t": torch.int32, "uint32_t": torch.int32, "int64_t": torch.int64, "uint64_t": torch.int64}
 _DTYPES |= {"uint8_t": torch.uint8, "float": torch.float32, "double": torch.float64}
 _CPU = torch.device("cpu")
-_ENOUGH_BLOCKS = 64  # to fill a multiprocessor of a GPU a few times over
+_Value = torch.Tensor | Sequence[torch.Tensor | None] | Sequence[int] | int | float | None
+ENOUGH_BLOCKS = 64  # to fill a multiprocessor of a GPU a few times over
 _files: "dict[str, KernelFile]" = {}
 
 
@@ -159,41 +161,45 @@ class KernelFile:
     def _struct(self) -> struct.Struct:
         return struct.Struct("".join(f.code * (f.length or 1) for f in self.source.fields))
 
-    def launch(self, name: str, count: int, **arguments) -> None:
-        """Runs one kernel; see `launch_in_turn`.
-
-        Args:
-            name: of the kernel.
-            count: elements of its outermost loop.
-            arguments: the others of `launch_in_turn`.
-        """
-        self.launch_in_turn([(name, count, _ENOUGH_BLOCKS)], **arguments)
-
-    def launch_in_turn(
+    def launch(
         self,
-        launches: Sequence[tuple[str, int, int]],
+        name: str,
+        count: int,
         *,
         threads: int | None = None,
         constants: Constants = (),
         most_additions: int = 64,
-        **fields: torch.Tensor | Sequence[torch.Tensor | None] | Sequence[int] | int | float | None,
+        **fields: _Value,
     ) -> None:
-        """Runs kernels where their tensors live; on a GPU, starts them on PyTorch's current stream.
+        """Runs a kernel where its tensors live; on a GPU, starts it on PyTorch's current stream.
 
         Args:
-            launches: for each kernel its name, the elements of its outermost loop, and of how many blocks on each of a
-                GPU's multiprocessors its threads are at most: they stride over the rest.
+            name: of the kernel.
+            count: elements of its outermost loop.
             threads: from `threads_for`, where the caller has already asked; on a CPU.
             constants: macros, as (name, value), for the GPU's compiler.
             most_additions: that one element of the outermost loop makes to one place of a tensor that is added to.
-            fields: of the parameter struct, the same for all: tensors (None, or left out: a null pointer), addresses
+            fields: of the parameter struct: tensors (None, or left out: a null pointer), addresses
                 within memory that the caller keeps, numbers, lists for arrays. Tensors that are only read may have any
                 strides.
 
         Raises:
             TypeError, ValueError: the fields do not fit the struct, or the tensors not one another.
-            CudaError: the kernels cannot run on this GPU, or starting one failed.
+            CudaError: the kernel cannot run on this GPU, or starting it failed.
         """
+        self._run([(name, count, ENOUGH_BLOCKS)], threads, constants, most_additions, fields)
+
+    def launch_in_turn(self, launches: Sequence[tuple[str, int, int]], **fields: _Value) -> None:
+        """As `launch`, several kernels with the same parameters.
+
+        Args:
+            launches: for each its name, the elements of its outermost loop, and of how many blocks on each of a GPU's
+                multiprocessors its threads are at most: they stride over the rest. Only the last may add to tensors.
+            fields: of the parameter struct, the same for all.
+        """
+        self._run(launches, None, (), 64, fields)
+
+    def _run(self, launches, threads: int | None, constants: Constants, most_additions: int, fields: dict) -> None:
         launches = [launch for launch in launches if launch[1]]
         if not launches:
             return

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from glraster.cuda_kernels.launcher import (
+    ENOUGH_BLOCKS,
     KernelFile,
     new_output,
     new_output_like,
@@ -216,9 +217,11 @@ def _jvp(tangent_color, tangent_pos, color, *inputs):
 def fields_of_image(color, rast, pos, tri, neighbours) -> dict[str, Any]:
     """What kernels take that compare the pixels of an image: its tensors, their sizes and strides."""
     (N, H, W, C), V = color.shape, pos.shape[-2]
-    tensors = {"color": color, "rast": rast, "pos": pos, "tri": tri, "neighbours": neighbours}
-    sizes = {"N": N, "H": H, "W": W, "C": C, "V": V, "num_triangles": tri.shape[0]}
-    return tensors | sizes | {"pos_stride": V * 4 if pos.ndim == 3 and pos.shape[0] > 1 else 0}
+    return {
+        **{"color": color, "rast": rast, "pos": pos, "tri": tri, "neighbours": neighbours},
+        **{"N": N, "H": H, "W": W, "C": C, "V": V, "num_triangles": tri.shape[0]},
+        "pos_stride": V * 4 if pos.ndim == 3 and pos.shape[0] > 1 else 0,
+    }
 
 
 def _copied(tensor):
@@ -228,15 +231,21 @@ def _copied(tensor):
 
 
 def _launch(kernel, color, rast, pos, tri, neighbours, boost, **tensors):
-    given = fields_of_image(color, rast, pos, tri, neighbours) | {"pos_gradient_boost": boost}
-    count = rast.numel() // 4
-    given |= {"width_reciprocal": reciprocal(rast.shape[2]), "height_reciprocal": reciprocal(rast.shape[1])}
+    _, H, W, _ = rast.shape
+    count, launches = rast.numel() // 4, []
     if runs_on_gpu(color.device):
-        given["pairs"] = new_output(rast, 2 * count, dtype=torch.int64)
-        given["num_pairs"] = new_zeros(rast, 1, dtype=torch.int64)
-        KERNELS.launch("antialias_find", count, **given)
+        tensors["pairs"] = new_output(rast, 2 * count, dtype=torch.int64)
+        tensors["num_pairs"] = new_zeros(rast, 1, dtype=torch.int64)
+        launches.append(("antialias_find", count, ENOUGH_BLOCKS))
         count *= 2
-    KERNELS.launch(kernel, count, **given, **tensors)
+    KERNELS.launch_in_turn(
+        [*launches, (kernel, count, ENOUGH_BLOCKS)],
+        **fields_of_image(color, rast, pos, tri, neighbours),
+        **tensors,
+        pos_gradient_boost=boost,
+        width_reciprocal=reciprocal(W),
+        height_reciprocal=reciprocal(H),
+    )
 
 
 _topology = Operator("topology(Tensor tri) -> Tensor", _topology_forward, _topology_fake)

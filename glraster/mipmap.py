@@ -1,9 +1,10 @@
 """Mip stacks: a texture at half, quarter, ... of its size."""
 
+import functools
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, SupportsIndex
+from typing import SupportsIndex
 
 import torch
 
@@ -120,9 +121,8 @@ def build_levels(op: str, tex: torch.Tensor, max_mip_level: int | None, mip_filt
 
 def _forward(tex, num_levels):
     levels = [tex, *_fake(tex, num_levels)]
-    sizes = level_sizes(*tex.shape[-3:-1], num_levels)
-    for k in range(1, len(sizes)):
-        _launch("mipmap_fwd", fine=levels[_source(sizes, k)], coarse=levels[k])
+    for k, (source, numbers) in enumerate(_steps(tex.shape, len(levels)), start=1):
+        KERNELS.launch("mipmap_fwd", levels[k].shape[:-1].numel(), fine=levels[source], coarse=levels[k], **numbers)
     return levels[1:]
 
 
@@ -138,9 +138,22 @@ def build_levels_jvp(tangent_tex: torch.Tensor, num_levels: int) -> list[torch.T
 
 def build_levels_bwd(grad_levels: list[torch.Tensor]) -> None:
     """d levels / d tex: adds the gradients of levels 1..k to that of level 0, in place, through all levels."""
-    sizes = [tuple(grad.shape[-3:-1]) for grad in grad_levels]
-    for k in range(len(sizes) - 1, 0, -1):
-        _launch("mipmap_bwd", grad_fine=grad_levels[_source(sizes, k)], grad_coarse=grad_levels[k])
+    steps = _steps(grad_levels[0].shape, len(grad_levels))
+    for grad, (source, numbers) in zip(grad_levels[:0:-1], reversed(steps), strict=True):
+        finer = grad_levels[source]
+        KERNELS.launch("mipmap_bwd", finer.shape[:-1].numel(), grad_fine=finer, grad_coarse=grad, **numbers)
+
+
+@functools.lru_cache
+def _steps(tex_shape: torch.Size, num_levels: int) -> list[tuple[int, dict[str, int]]]:
+    """For each level above the base: from which one it is computed, and the numbers that kernels take."""
+    sizes, steps = level_sizes(*tex_shape[-3:-1], num_levels - 1), []
+    for k in range(1, num_levels):
+        source = _source(sizes, k)
+        (h_fine, w_fine), (h, w) = sizes[source], sizes[k]
+        numbers = {"M": tex_shape[:-3].numel(), "h": h, "w": w, "h_fine": h_fine, "w_fine": w_fine, "C": tex_shape[-1]}
+        steps.append((source, numbers | {"halved": int(h_fine in (2 * h, 1) and w_fine in (2 * w, 1))}))
+    return steps
 
 
 def _source(sizes: Sequence[tuple[int, ...]], k: int) -> int:
@@ -159,18 +172,6 @@ def _check_halving(op: str, sizes: list[tuple[int, int]]) -> None:
                 f"  level   height    width\n{rows}   (odd)\n"
                 f"set max_mip_level={k} to stop there, or mip_filter='area', which takes any size"
             )
-
-
-def _launch(kernel: str, **tensors: torch.Tensor) -> None:
-    fine, coarse = tensors.values()
-    (h_fine, w_fine), (h, w) = fine.shape[-3:-1], coarse.shape[-3:-1]
-    over = coarse if kernel == "mipmap_fwd" else fine
-    fields: dict[str, Any] = {
-        **tensors,
-        **{"M": coarse.shape[:-3].numel(), "h": h, "w": w, "h_fine": h_fine, "w_fine": w_fine, "C": fine.shape[-1]},
-        "halved": h_fine in (2 * h, 1) and w_fine in (2 * w, 1),
-    }
-    KERNELS.launch(kernel, over.shape[:-1].numel(), **fields)
 
 
 _mipmap = Operator("mipmap(Tensor tex, int num_levels) -> Tensor[]", _forward, _fake)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
+from torch import is_grad_enabled
 from torch._C import _any_requires_grad, _are_functorch_transforms_active, _len_torch_dispatch_stack
 from torch._C._functorch import unwrap_if_dead
 from torch.autograd import forward_ad
@@ -98,7 +99,7 @@ class Operator:
         if _are_functorch_transforms_active():
             return self._strip(self._function.apply(*flat), args)
         forward_mode = forward_ad._current_level >= 0
-        if forward_mode or torch.is_grad_enabled():
+        if forward_mode or is_grad_enabled():
             # As Function.apply does, with what a transform of torch.func that has ended leaves behind.
             flat = [arg if type(arg) in _NO_TENSORS else _unwrapped(arg) for arg in flat]
             if forward_mode:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from glraster.cuda_kernels.host import release_scratch
-from glraster.cuda_kernels.launcher import KernelFile, new_output, runs_on_gpu
+from glraster.cuda_kernels.launcher import ENOUGH_BLOCKS, KernelFile, new_output, runs_on_gpu
 from glraster.cuda_kernels.upload import to_device
 
 from .scene import CULL_SIGN, Scene, Visibility
@@ -18,8 +18,8 @@ KERNELS = KernelFile("rasterize")
 _MOST_LEFT, _MOST_RECORDS = 1 << 20, 1 << 17
 _RECORD_NUMBERS = 20  # int64 of a record
 _THREADS_PER_TILE, _TILE_PIXELS = 32, 256
-# Per multiprocessor; few, which find room at once, for launches that often have nothing to do.
-_MANY_BLOCKS, _FEW_BLOCKS = 64, 8
+# Per multiprocessor, which find room at once: for launches that often have nothing to do.
+_FEW_BLOCKS = 8
 _GUARD_PIXELS = 1 << 20  # coordinates up to here stay unclipped; beyond, x and y are clipped
 # In images longer than 2^22 pixels the other axis is clipped nearer, so that edge functions stay below 2^63.
 _GUARD_AREA = 1 << 42
@@ -87,8 +87,8 @@ def _steps(pixels: int, num_items: int, vertices: int) -> tuple[list, dict[str, 
     # How much is left, and how many tiles there are, only the GPU knows: its threads find out.
     tiles = (pixels // _TILE_PIXELS + most_records) * _THREADS_PER_TILE
     launches = [
-        ("rasterize_vertices", max(vertices, -(-pixels // 2)), _MANY_BLOCKS),
-        ("rasterize_triangles", num_items, _MANY_BLOCKS),
+        ("rasterize_vertices", max(vertices, -(-pixels // 2)), ENOUGH_BLOCKS),
+        ("rasterize_triangles", num_items, ENOUGH_BLOCKS),
         ("rasterize_left", most_left, _FEW_BLOCKS),
         ("rasterize_tiles", tiles, _FEW_BLOCKS),
     ]
