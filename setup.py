@@ -1,4 +1,4 @@
-"""Builds the host library: every kernel in glraster/cuda_kernels/*.cu, compiled for the CPU, and gpu_launch.cpp, into one
+"""Builds the host library: every kernel in glraster/cuda_kernels/*.cu, compiled for the CPU, and gpu_launch.cpp in one
 shared library per instruction-set level. The rest of the package's description is in setup.cfg."""
 
 import hashlib

@@ -4,7 +4,7 @@ under a key of everything that goes into them."""
 import functools
 import hashlib
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import kernel_cache
@@ -21,9 +21,9 @@ Constants = tuple[tuple[str, int | str], ...]  # macros, as (name, value)
 _TYPES = {"_f32": "<float>", "_f64": "<double>", "_entry": ""}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # every launch looks its kernel up, and hashes of fields take their time
 class Kernel:
-    """What is compiled and loaded at a time: one entry.
+    """What is compiled and loaded at a time: one entry. Each is equal to itself alone.
 
     Attributes:
         file: the .cu file.
@@ -41,12 +41,10 @@ class Kernel:
     constants: Constants = ()
     deterministic: bool = False
 
-    def __hash__(self) -> int:
-        return self._hash
-
     @functools.cached_property
-    def _hash(self) -> int:  # every launch asks for it
-        return hash((self.file, self.entry, self.constants, self.deterministic))
+    def order_free(self) -> "Kernel":
+        """The deterministic variant."""
+        return replace(self, deterministic=True)
 
     @property
     def entry(self) -> str:

@@ -98,20 +98,29 @@ class Gpu:
         """PyTorch's current stream on this GPU; while a graph is captured, the one that captures."""
         return torch._C._cuda_getCurrentRawStream(self._index)  # torch.cuda.current_stream() takes microseconds
 
-    def launch(self, launches: Sequence[tuple[Kernel, int, int]], parameters: bytes, sums: bytes | None = None) -> None:
+    def launch(
+        self,
+        launches: Sequence[tuple[Kernel, int, int]],
+        parameters: bytes,
+        sums: bytes | None = None,
+        *,
+        stride: int = 0,
+    ) -> None:
         """Starts kernels on the current stream, one after the other, and returns at once.
 
         Args:
-            launches: for each its kernel, the elements of its outermost loop, and at most how many blocks per processor.
+            launches: for each its kernel, the elements of its outermost loop, and at most how many blocks on each
+                multiprocessor.
             parameters: their parameter struct.
             sums: an `OrderFreeSums`, for deterministic variants.
+            stride: where each has a struct of its own, bytes from one to the next.
         """
         given: list[int] = []  # function and blocks of each
         for kernel, count, blocks_per_processor in launches:
             blocks = min(-(-count // _THREADS_PER_BLOCK), blocks_per_processor * self._processors)
             given += (self._functions.get(kernel) or self._load(kernel), blocks)
         packed = struct.pack(f"{len(given)}q", *given)
-        failed = _launch_on_gpu()(self._for_launch, packed, len(launches), self.stream, parameters, sums)
+        failed = _launch_on_gpu()(self._for_launch, packed, len(launches), self.stream, parameters, stride, sums)
         if failed:
             place, result = failed >> 32, self.driver.CUresult(failed & 0xFFFFFFFF)
             check("cuCtxPushCurrent" if place < 0 else f"launching {launches[place][0].entry}", result)
@@ -131,7 +140,8 @@ def _launch_on_gpu():
     """The function of gpu_launch.cpp."""
     function = host_library().glr_launch_on_gpu
     function.restype = ctypes.c_int64
-    function.argtypes = [ctypes.c_char_p] * 2 + [ctypes.c_int64, ctypes.c_void_p] + [ctypes.c_char_p] * 2
+    integer, address, content = ctypes.c_int64, ctypes.c_void_p, ctypes.c_char_p
+    function.argtypes = [content, content, integer, address, content, integer, content]
     return function
 
 
@@ -173,15 +183,16 @@ def run_on_cuda(
     device: torch.device,
     adds_to: list[torch.Tensor],
     most_additions: int = 64,
+    stride: int = 0,
 ) -> None:
-    """Starts kernels on a GPU, of which the last may add to `adds_to`; see `launcher.KernelFile`."""
+    """Starts kernels on a GPU, of which the last may add to `adds_to`; see `Gpu.launch` and `launcher.KernelFile`."""
     launch = gpu(device.index).launch
     if adds_to and torch.are_deterministic_algorithms_enabled():
         *before, (kernel, count, _) = launches
         launch(before, parameters)
         launch_order_free(launch, kernel, count, parameters, adds_to, most_additions)
     else:
-        launch(launches, parameters)
+        launch(launches, parameters, stride=stride)
 
 
 def unavailable_reason() -> str | None:

@@ -17,17 +17,19 @@ struct GpuLaunch {
   int64_t blocks;
 };
 
-// Parameters are the structs that every kernel takes: its own, and OrderFreeSums or null. Returns 0, or in the lower
-// half the driver's error, in the upper half which launch it was; -1 where the context did not become current.
+// Each kernel takes the struct at `params`, those after the first `stride` bytes further on each, and OrderFreeSums if
+// it is not null. Returns 0, or in the lower half the driver's error, in the upper half which launch it was; -1 where
+// the context did not become current.
 extern "C" __attribute__((visibility("default"))) int64_t glr_launch_on_gpu(const GpuDriver* driver,
                                                                             const GpuLaunch* launches, int64_t count,
-                                                                            void* stream, void* params, void* sums) {
+                                                                            void* stream, char* params, int64_t stride,
+                                                                            void* sums) {
   const auto failure = [](int64_t launch, int result) { return launch * (int64_t(1) << 32) + result; };
   if (const int result = driver->cuCtxPushCurrent(driver->context)) return failure(-1, result);
-  void* parameters[] = {params, sums};
   int result = 0;
   int64_t i = 0;
   while (i < count && !result) {
+    void* parameters[] = {params + i * stride, sums};
     const GpuLaunch& launch = launches[i++];
     result = driver->cuLaunchKernel(launch.function, unsigned(launch.blocks), 1, 1, unsigned(driver->threads), 1, 1, 0,
                                     stream, parameters, nullptr);

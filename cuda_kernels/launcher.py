@@ -199,6 +199,28 @@ class KernelFile:
         """
         self._run(launches, None, (), 64, fields)
 
+    def launch_each(self, name: str, calls: Sequence[tuple[int, dict[str, _Value]]]) -> None:
+        """As `launch`, a kernel that adds to nothing, several times in turn with parameters of their own.
+
+        Args:
+            name: of the kernel.
+            calls: for each the elements of its outermost loop and the fields, which have the same names in all.
+        """
+        calls = [call for call in calls if call[0]]
+        if not calls:
+            return
+        names = tuple(calls[0][1])
+        plan = self._plans.get(names) or self._plan(names)
+        packed = [self._pack(plan, fields.values()) for _, fields in calls]
+        _, tensors, dtype = packed[0]
+        kernel, device = self._kernels.get((name, dtype, ())) or self._kernel(name, dtype, ()), tensors[0].device
+        if runs_on_gpu(device):
+            launches = [(kernel, count, ENOUGH_BLOCKS) for count, _ in calls]
+            run_on_cuda(launches, b"".join(each[0] for each in packed), device, [], stride=self._struct.size)
+        else:
+            for (count, _), (parameters, _, _) in zip(calls, packed, strict=True):
+                run_on_host(kernel.entry, parameters, host_threads(count))
+
     def _run(self, launches, threads: int | None, constants: Constants, most_additions: int, fields: dict) -> None:
         launches = [launch for launch in launches if launch[1]]
         if not launches:

@@ -121,8 +121,9 @@ def build_levels(op: str, tex: torch.Tensor, max_mip_level: int | None, mip_filt
 
 def _forward(tex, num_levels):
     levels = [tex, *_fake(tex, num_levels)]
-    for k, (source, numbers) in enumerate(_steps(tex.shape, len(levels)), start=1):
-        KERNELS.launch("mipmap_fwd", levels[k].shape[:-1].numel(), fine=levels[source], coarse=levels[k], **numbers)
+    steps = zip(levels[1:], _steps(tex.shape, len(levels)), strict=True)
+    calls = [(count, {"fine": levels[at], "coarse": level, **numbers}) for level, (at, _, count, numbers) in steps]
+    KERNELS.launch_each("mipmap_fwd", calls)
     return levels[1:]
 
 
@@ -138,21 +139,25 @@ def build_levels_jvp(tangent_tex: torch.Tensor, num_levels: int) -> list[torch.T
 
 def build_levels_bwd(grad_levels: list[torch.Tensor]) -> None:
     """d levels / d tex: adds the gradients of levels 1..k to that of level 0, in place, through all levels."""
-    steps = _steps(grad_levels[0].shape, len(grad_levels))
-    for grad, (source, numbers) in zip(grad_levels[:0:-1], reversed(steps), strict=True):
-        finer = grad_levels[source]
-        KERNELS.launch("mipmap_bwd", finer.shape[:-1].numel(), grad_fine=finer, grad_coarse=grad, **numbers)
+    steps = zip(grad_levels[:0:-1], reversed(_steps(grad_levels[0].shape, len(grad_levels))), strict=True)
+    calls = [
+        (count, {"grad_fine": grad_levels[at], "grad_coarse": grad, **numbers})
+        for grad, (at, count, _, numbers) in steps
+    ]
+    KERNELS.launch_each("mipmap_bwd", calls)
 
 
 @functools.lru_cache
-def _steps(tex_shape: torch.Size, num_levels: int) -> list[tuple[int, dict[str, int]]]:
-    """For each level above the base: from which one it is computed, and the numbers that kernels take."""
-    sizes, steps = level_sizes(*tex_shape[-3:-1], num_levels - 1), []
+def _steps(tex_shape: torch.Size, num_levels: int) -> list[tuple[int, int, int, dict[str, int]]]:
+    """For each level above the base: from which one it is computed, the texels of that one and its own, and the numbers
+    that kernels take."""
+    sizes, M, steps = level_sizes(*tex_shape[-3:-1], num_levels - 1), tex_shape[:-3].numel(), []
     for k in range(1, num_levels):
-        source = _source(sizes, k)
-        (h_fine, w_fine), (h, w) = sizes[source], sizes[k]
-        numbers = {"M": tex_shape[:-3].numel(), "h": h, "w": w, "h_fine": h_fine, "w_fine": w_fine, "C": tex_shape[-1]}
-        steps.append((source, numbers | {"halved": int(h_fine in (2 * h, 1) and w_fine in (2 * w, 1))}))
+        at = _source(sizes, k)
+        (h_fine, w_fine), (h, w) = sizes[at], sizes[k]
+        numbers = {"M": M, "h": h, "w": w, "h_fine": h_fine, "w_fine": w_fine, "C": tex_shape[-1]}
+        numbers["halved"] = int(h_fine in (2 * h, 1) and w_fine in (2 * w, 1))
+        steps.append((at, M * h_fine * w_fine, M * h * w, numbers))
     return steps
 
 

@@ -99,10 +99,11 @@ class EmulatedGpu:
         self._random = random.Random(seed)
         self.launched: list[str] = []
 
-    def launch(self, launches, parameters: bytes, sums: bytes | None = None) -> None:
+    def launch(self, launches, parameters: bytes, sums: bytes | None = None, *, stride: int = 0) -> None:
         """As `Gpu.launch`, on one thread of the CPU, until the kernels have ended."""
-        content = parameters + (sums or b"")  # sizes and offsets are multiples of 8
-        for kernel, count, _ in launches:
+        for i, (kernel, count, _) in enumerate(launches):
+            own = parameters[i * stride : (i + 1) * stride] if stride else parameters
+            content = own + (sums or b"")  # sizes and offsets are multiples of 8
             variant = "plain" if sums is None else "deterministic"
             if dict(kernel.constants).get(_CHANNELS.get(kernel.file.stem)) in (4, "kFours") and sums is None:
                 variant = "fours"

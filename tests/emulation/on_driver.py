@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -85,6 +86,12 @@ def launches() -> None:
     assert launched()[1].grid == 128
     cuda.run_on_cuda([(KERNEL, 10**9, 8)], params, torch.device("cuda", 0), [])
     assert launched()[2].grid == 16
+    # Several at once, with one struct and with their own.
+    other, kept = interpolate_params()
+    cuda.run_on_cuda([(KERNEL, 15, 64), (KERNEL, 300, 64)], params, torch.device("cuda", 0), [])
+    cuda.run_on_cuda([(KERNEL, 15, 64)] * 2, params + other, torch.device("cuda", 0), [], stride=len(params))
+    assert [launch.content for launch in launched()[3:]] == [params, params, params, other]
+    assert [launch.grid for launch in launched()[3:]] == [1, 3, 1, 1]
 
 
 def threads_without_context() -> None:
@@ -133,6 +140,13 @@ def errors() -> None:
     except cuda.CudaError as error:
         assert str(error).startswith("launching interpolate_fwd_f32 failed: CUDA_ERROR_INVALID_VALUE"), error
     gpu._processors = 1
+    before = len(launched())
+    try:
+        gpu.launch([(KERNEL, 15, 64), (replace(KERNEL, suffix="_f64"), 0, 64), (KERNEL, 15, 64)], params)
+        raise AssertionError("no error")
+    except cuda.CudaError as error:
+        assert str(error).startswith("launching interpolate_fwd_f64 failed: CUDA_ERROR_INVALID_VALUE"), error
+    assert len(launched()) == before + 1
     gpu.launch([(KERNEL, 15, 64)], params)
     driver = cuda.cuda_driver()
     assert not int(driver.cuCtxGetCurrent()[1])
