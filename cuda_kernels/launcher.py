@@ -279,12 +279,11 @@ class KernelFile:
         instance = first = None
         for i, place, needed, typed, f in plan.pointers:
             value = given[i]
-            if type(value) is int:  # an address, which is in its place
+            if value is None or type(value) is int:  # an address
+                values[place] = value or 0
                 continue
-            for tensor in (value,) if f.length is None or value is None else _at_most(value, f, self.source.struct):
-                if tensor is None:
-                    values[place] = 0
-                else:
+            for tensor in (value,) if f.length is None else _at_most(value, f, self.source.struct):
+                if tensor is not None:
                     dtype = tensor.dtype  # "void" stands for float32 or float64, which a number of the struct tells
                     if typed:
                         needed = instance = instance or dtype  # the same for all
