@@ -1,10 +1,11 @@
 """Times what a call costs besides its kernel: every operation on few pixels, on the CPU.
 
-    python benchmarks/calls.py [--stub] [--repeats 300]
+    python benchmarks/calls.py [--stub] [--repeats 1000]
 
-Prints microseconds, the least of many rounds in which the operations take turns. With --stub calls go the way that
-they go for a GPU, to a driver that does nothing (stub_driver.c, which gcc compiles). What PyTorch's own operations cost
-on a GPU is not in it: its tensors stay on the CPU.
+Prints microseconds, the least of many rounds in which the operations take turns, so that each finds the processor's
+caches as others have left them. With --stub calls go the way that they go for a GPU, to a driver that does nothing
+(stub_driver.c, which gcc compiles). What PyTorch's own operations cost on a GPU is not in it: its tensors stay on the
+CPU.
 """
 
 import argparse
@@ -18,8 +19,6 @@ from pathlib import Path
 import torch
 
 import glraster
-
-CALLS_PER_ROUND = 5  # short enough to fall between the interruptions of a busy machine
 
 
 def use_stub() -> None:
@@ -92,7 +91,7 @@ def cases() -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stub", action="store_true")
-    parser.add_argument("--repeats", type=int, default=300)
+    parser.add_argument("--repeats", type=int, default=1000)
     args = parser.parse_args()
     if args.stub:
         use_stub()
@@ -101,9 +100,8 @@ def main() -> None:
     for _ in range(args.repeats):
         for name, run in timed.items():
             start = time.perf_counter()
-            for _ in range(CALLS_PER_ROUND):
-                run()
-            best[name] = min(best[name], (time.perf_counter() - start) / CALLS_PER_ROUND * 1e6)
+            run()
+            best[name] = min(best[name], (time.perf_counter() - start) * 1e6)
     for name, microseconds in best.items():
         print(f"{name:38}{microseconds:8.1f}")
 
