@@ -77,7 +77,8 @@ def edge_distance(pos: torch.Tensor, tri: torch.Tensor, ids: torch.Tensor) -> to
     (x0, y0, w0), (x1, y1, w1) = (x, y, w), (x.roll(-1, 1), y.roll(-1, 1), w.roll(-1, 1))
     a, b, c = y0 * w1 - w0 * y1, w0 * x1 - x0 * w1, x0 * y1 - y0 * x1  # the line a sx + b sy + c = 0
     distance = (a * sx + b * sy + c).abs() / torch.hypot(a, b)
-    return torch.full(ids.shape, torch.inf, dtype=torch.float64).index_put((image, row, column), distance.min(1)[0])
+    empty = torch.full(ids.shape, torch.inf, dtype=torch.float64, device=ids.device)
+    return empty.index_put((image, row, column), distance.min(1)[0])
 
 
 def assert_same_visibility(ids: torch.Tensor, expected: torch.Tensor, pos: torch.Tensor, tri: torch.Tensor) -> None:

@@ -18,13 +18,6 @@ import glraster
 from glraster.cuda_kernels import cuda as cuda_kernels
 
 
-@pytest.fixture
-def deterministic():
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
 def test_views_at_odd_addresses(cuda):
     """Kernels read four channels at once; a contiguous view may begin anywhere."""
     tensors = inputs(cuda)
