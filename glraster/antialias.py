@@ -218,7 +218,14 @@ def fields_of_image(color, rast, pos, tri, neighbours) -> dict[str, Any]:
     (N, H, W, C), V = color.shape, pos.shape[-2]
     tensors = {"color": color, "rast": rast, "pos": pos, "tri": tri, "neighbours": neighbours}
     sizes = {"N": N, "H": H, "W": W, "C": C, "V": V, "num_triangles": tri.shape[0]}
-    return tensors | sizes | {"pos_stride": V * 4 if pos.ndim == 3 and pos.shape[0] > 1 else 0}
+    reciprocals = {"width_reciprocal": reciprocal(W), "height_reciprocal": reciprocal(H)}
+    return tensors | sizes | reciprocals | {"pos_stride": V * 4 if pos.ndim == 3 and pos.shape[0] > 1 else 0}
+
+
+def list_of_pairs(rast) -> dict[str, torch.Tensor]:
+    """Where kernels list pairs of neighbouring pixels, on a GPU: room for all of them, and their number, so far 0."""
+    room = new_output(rast, rast.numel() // 2, dtype=torch.int64)
+    return {"pairs": room, "num_pairs": new_zeros(rast, 1, dtype=torch.int64)}
 
 
 def _copied(tensor):
@@ -230,10 +237,8 @@ def _copied(tensor):
 def _launch(kernel, color, rast, pos, tri, neighbours, boost, **tensors):
     given = fields_of_image(color, rast, pos, tri, neighbours) | {"pos_gradient_boost": boost}
     count = rast.numel() // 4
-    given |= {"width_reciprocal": reciprocal(rast.shape[2]), "height_reciprocal": reciprocal(rast.shape[1])}
     if runs_on_gpu(color.device):
-        given["pairs"] = new_output(rast, 2 * count, dtype=torch.int64)
-        given["num_pairs"] = new_zeros(rast, 1, dtype=torch.int64)
+        given |= list_of_pairs(rast)
         KERNELS.launch("antialias_find", count, **given)
         count *= 2
     KERNELS.launch(kernel, count, **given, **tensors)

@@ -293,9 +293,10 @@ def _launch(direction, uv, uv_da, mip_level_bias, lookup, level, copies=1, threa
     N, H, W, _ = uv.shape
     h, w, C = level[0].shape[-3:]
     kernel = filter_mode if filter_mode in ("nearest", "linear") else "mipmap"
-    KERNELS.launch(
-        f"texture_{kernel}_{direction}",
-        N * H * W,
+    # Few blocks for gradients: each sums what many pixels add to one place, as background does.
+    blocks_per_processor = 16 if direction == "bwd" else 64
+    KERNELS.launch_in_turn(
+        [(f"texture_{kernel}_{direction}", N * H * W, blocks_per_processor)],
         threads=threads,
         constants=(
             ("TEXTURE_BOUNDARY", boundary_mode.upper()),
