@@ -33,13 +33,6 @@ def on_emulated_gpu(emulation_folder, monkeypatch):
     return start
 
 
-@pytest.fixture
-def deterministic():
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
 def render(pos, tri, size, dtype=torch.float32, **raster_arguments) -> dict[str, torch.Tensor]:
     """Everything between positions and an antialiased image, and the gradients back."""
     generator = torch.Generator().manual_seed(0)
