@@ -1,5 +1,5 @@
-"""Builds the host library: every kernel in glraster/cuda_kernels/*.cu, compiled for the CPU into one shared library per
-instruction-set level. The rest of the package's description is in setup.cfg."""
+"""Builds the host library: every kernel in glraster/cuda_kernels/*.cu, compiled for the CPU, and gpu_launch.cpp in one
+shared library per instruction-set level. The rest of the package's description is in setup.cfg."""
 
 import hashlib
 import os
@@ -89,7 +89,7 @@ class PlatformWheel(bdist_wheel):
         return "py3", "none", super().get_tag()[2]
 
 
-sources = sorted(str(f) for f in KERNELS.glob("*.cu"))
+sources = sorted(str(f) for pattern in ("*.cu", "*.cpp") for f in KERNELS.glob(pattern))
 headers = sorted(str(f) for f in KERNELS.glob("common/*.cuh"))
 levels = list(ISA_LEVELS) if platform.machine() in ("x86_64", "AMD64") else ["base"]
 if os.environ.get("GLRASTER_ISA_LEVELS"):  # names separated by blanks: a quicker build for one machine

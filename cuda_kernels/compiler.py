@@ -1,9 +1,10 @@
 """Compiles kernels for a GPU, with the compiler that `nvidia_compilers` finds best for it. Results are kept on disk,
 under a key of everything that goes into them."""
 
+import functools
 import hashlib
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import kernel_cache
@@ -20,9 +21,9 @@ Constants = tuple[tuple[str, int | str], ...]  # macros, as (name, value)
 _TYPES = {"_f32": "<float>", "_f64": "<double>", "_entry": ""}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # every launch looks its kernel up, and hashes of fields take their time
 class Kernel:
-    """What is compiled and loaded at a time: one entry.
+    """What is compiled and loaded at a time: one entry. Each is equal to itself alone.
 
     Attributes:
         file: the .cu file.
@@ -39,6 +40,11 @@ class Kernel:
     params: str
     constants: Constants = ()
     deterministic: bool = False
+
+    @functools.cached_property
+    def order_free(self) -> "Kernel":
+        """The deterministic variant."""
+        return replace(self, deterministic=True)
 
     @property
     def entry(self) -> str:

@@ -6,18 +6,21 @@ stream of its own, tied to PyTorch's with events, costs more than the launch and
 
 import ctypes
 import functools
+import struct
 import threading
+from collections.abc import Sequence
 
 import torch
 
 from .compiler import CudaError, Kernel, compile_kernel
+from .host import host_library
 from .nvidia_compilers import compilers_for, passed_over
 from .order_free_sums import launch_order_free
 
 __all__ = ["CudaError", "Gpu", "check", "cuda_driver", "describe", "run_on_cuda", "unavailable_reason"]
 
 _THREADS_PER_BLOCK = 128
-_ADDRESSES = [ctypes.c_void_p * length for length in range(3)]  # a kernel takes one struct, or two
+_OLDEST_VERSION = 12000  # of the driver's functions that launching calls
 
 
 @functools.cache
@@ -71,8 +74,12 @@ class Gpu:
         self._context = check("cuDevicePrimaryCtxRetain", *driver.cuDevicePrimaryCtxRetain(self.device))
         self.capability = 10 * self._attribute("COMPUTE_CAPABILITY_MAJOR") + self._attribute("COMPUTE_CAPABILITY_MINOR")
         self._processors = self._attribute("MULTIPROCESSOR_COUNT")
-        self._functions: dict[Kernel, object] = {}  # CUfunctions
+        self._functions: dict[Kernel, int] = {}  # addresses of CUfunctions
         self._loading = threading.Lock()
+        called = ("cuCtxPushCurrent", "cuCtxPopCurrent", "cuLaunchKernel")
+        # GpuDriver of gpu_launch.cpp
+        addresses = [check(name, *driver.cuGetProcAddress(name.encode(), _OLDEST_VERSION, 0))[0] for name in called]
+        self._for_launch = struct.pack("5q", *addresses, int(self._context), _THREADS_PER_BLOCK)
 
     def _attribute(self, name: str) -> int:
         kind = getattr(self.driver.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
@@ -93,47 +100,49 @@ class Gpu:
 
     def launch(
         self,
-        kernel: Kernel,
-        count: int,
+        launches: Sequence[tuple[Kernel, int, int]],
         parameters: bytes,
-        sums: ctypes.Structure | None = None,
-        blocks_per_processor: int = 64,
+        sums: bytes | None = None,
+        *,
+        stride: int = 0,
     ) -> None:
-        """Starts a kernel on the current stream and returns at once.
+        """Starts kernels on the current stream, one after the other, and returns at once.
 
         Args:
-            count: elements of its outermost loop.
-            parameters: its parameter struct.
-            sums: an `OrderFreeSums`, for the deterministic variant.
-            blocks_per_processor: at most.
+            launches: for each its kernel, the elements of its outermost loop, and at most how many blocks on each
+                multiprocessor.
+            parameters: their parameter struct.
+            sums: an `OrderFreeSums`, for deterministic variants.
+            stride: where each has a struct of its own, bytes from one to the next.
         """
-        function = self._functions.get(kernel) or self._load(kernel)
-        # Of the bytes themselves, which outlive the call.
-        structs: list = [ctypes.cast(parameters, ctypes.c_void_p)]  # type: ignore[arg-type]  # ctypes takes bytes too
-        structs += [] if sums is None else [ctypes.addressof(sums)]
-        addresses = _ADDRESSES[len(structs)](*structs)
-        blocks = min(-(-count // _THREADS_PER_BLOCK), blocks_per_processor * self._processors)
-        grid, block, shared_bytes, driver = (blocks, 1, 1), (_THREADS_PER_BLOCK, 1, 1), 0, self.driver
-        (result,) = driver.cuCtxPushCurrent(self._context)  # what `with self` does, but faster
-        if result:  # then there is nothing to pop but what others made current
-            check("cuCtxPushCurrent", result)
-        try:
-            (result,) = driver.cuLaunchKernel(
-                function, *grid, *block, shared_bytes, self.stream, ctypes.addressof(addresses), 0
-            )
-        finally:
-            driver.cuCtxPopCurrent()
-        if result:
-            check(f"launching {kernel.entry}", result)
+        given: list[int] = []  # function and blocks of each
+        for kernel, count, blocks_per_processor in launches:
+            blocks = min(-(-count // _THREADS_PER_BLOCK), blocks_per_processor * self._processors)
+            given += (self._functions.get(kernel) or self._load(kernel), blocks)
+        packed = struct.pack(f"{len(given)}q", *given)
+        failed = _launch_on_gpu()(self._for_launch, packed, len(launches), self.stream, parameters, stride, sums)
+        if failed:
+            place, result = failed >> 32, self.driver.CUresult(failed & 0xFFFFFFFF)
+            check("cuCtxPushCurrent" if place < 0 else f"launching {launches[place][0].entry}", result)
 
-    def _load(self, kernel: Kernel):
+    def _load(self, kernel: Kernel) -> int:
         with self._loading, self, _UnsafeCallsAllowed(self.driver):
             if kernel not in self._functions:
                 image = compile_kernel(kernel, self.capability, driver_version())
                 module = check(f"loading {kernel.entry}", *self.driver.cuModuleLoadData(image))
                 call = self.driver.cuModuleGetFunction
-                self._functions[kernel] = check(f"finding {kernel.entry}", *call(module, kernel.entry.encode()))
+                self._functions[kernel] = int(check(f"finding {kernel.entry}", *call(module, kernel.entry.encode())))
             return self._functions[kernel]
+
+
+@functools.cache
+def _launch_on_gpu():
+    """The function of gpu_launch.cpp."""
+    function = host_library().glr_launch_on_gpu
+    function.restype = ctypes.c_int64
+    integer, address, content = ctypes.c_int64, ctypes.c_void_p, ctypes.c_char_p
+    function.argtypes = [content, content, integer, address, content, integer, content]
+    return function
 
 
 class _UnsafeCallsAllowed:
@@ -169,20 +178,21 @@ def gpu(index: int) -> Gpu:
 
 
 def run_on_cuda(
-    kernel: Kernel,
+    launches: Sequence[tuple[Kernel, int, int]],
     parameters: bytes,
-    count: int,
     device: torch.device,
     adds_to: list[torch.Tensor],
     most_additions: int = 64,
-    blocks_per_processor: int = 64,
+    stride: int = 0,
 ) -> None:
-    """Starts a kernel on a GPU; see `launcher.KernelFile.launch`."""
+    """Starts kernels on a GPU, of which the last may add to `adds_to`; see `Gpu.launch` and `launcher.KernelFile`."""
     launch = gpu(device.index).launch
     if adds_to and torch.are_deterministic_algorithms_enabled():
+        *before, (kernel, count, _) = launches
+        launch(before, parameters)
         launch_order_free(launch, kernel, count, parameters, adds_to, most_additions)
     else:
-        launch(kernel, count, parameters, None, blocks_per_processor)
+        launch(launches, parameters, stride=stride)
 
 
 def unavailable_reason() -> str | None:

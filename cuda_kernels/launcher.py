@@ -2,8 +2,9 @@
 
 import functools
 import math
+import operator
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from .output_pool import pooled, remember
 from .sources import Field, Source, read_source
 
 __all__ = [
+    "ENOUGH_BLOCKS",
     "KernelFile",
     "channels_constant",
     "kernel_files",
@@ -36,7 +38,8 @@ _SUFFIX: dict[torch.dtype | None, str] = {torch.float32: "_f32", torch.float64: 
 _DTYPES = {"int32_t": torch.int32, "uint32_t": torch.int32, "int64_t": torch.int64, "uint64_t": torch.int64}
 _DTYPES |= {"uint8_t": torch.uint8, "float": torch.float32, "double": torch.float64}
 _CPU = torch.device("cpu")
-_ENOUGH_BLOCKS = 64  # to fill a multiprocessor of a GPU a few times over
+_Value = torch.Tensor | Sequence[torch.Tensor | None] | Sequence[int] | int | float | None
+ENOUGH_BLOCKS = 64  # to fill a multiprocessor of a GPU a few times over
 _files: "dict[str, KernelFile]" = {}
 
 
@@ -158,59 +161,84 @@ class KernelFile:
     def _struct(self) -> struct.Struct:
         return struct.Struct("".join(f.code * (f.length or 1) for f in self.source.fields))
 
-    @functools.cached_property
-    def _struct_length(self) -> int:
-        return self._struct.size // 8
-
-    def launch(self, name: str, count: int, **arguments) -> None:
-        """Runs one kernel; see `launch_in_turn`.
-
-        Args:
-            name: of the kernel.
-            count: elements of its outermost loop.
-            arguments: the others of `launch_in_turn`.
-        """
-        self.launch_in_turn([(name, count, _ENOUGH_BLOCKS)], **arguments)
-
-    def launch_in_turn(
+    def launch(
         self,
-        launches: Sequence[tuple[str, int, int]],
+        name: str,
+        count: int,
         *,
         threads: int | None = None,
         constants: Constants = (),
         most_additions: int = 64,
-        **fields: torch.Tensor | Sequence[torch.Tensor | None] | Sequence[int] | int | float | None,
+        blocks: int = ENOUGH_BLOCKS,
+        **fields: _Value,
     ) -> None:
-        """Runs kernels where their tensors live; on a GPU, starts them on PyTorch's current stream.
+        """Runs a kernel where its tensors live; on a GPU, starts it on PyTorch's current stream.
 
         Args:
-            launches: for each kernel its name, the elements of its outermost loop, and of how many blocks on each of a
-                GPU's multiprocessors its threads are at most: they stride over the rest.
+            name: of the kernel.
+            count: elements of its outermost loop.
             threads: from `threads_for`, where the caller has already asked; on a CPU.
             constants: macros, as (name, value), for the GPU's compiler.
             most_additions: that one element of the outermost loop makes to one place of a tensor that is added to.
-            fields: of the parameter struct, the same for all: tensors (None, or left out: a null pointer), numbers,
-                lists for arrays. Tensors that are only read may have any strides.
+            blocks: on each of a GPU's multiprocessors, at most; threads stride over the rest.
+            fields: of the parameter struct: tensors (None, or left out: a null pointer), addresses
+                within memory that the caller keeps, numbers, lists for arrays. Tensors that are only read may have any
+                strides.
 
         Raises:
             TypeError, ValueError: the fields do not fit the struct, or the tensors not one another.
-            CudaError: the kernels cannot run on this GPU, or starting one failed.
+            CudaError: the kernel cannot run on this GPU, or starting it failed.
         """
-        if not any(count for _, count, _ in launches):
+        self._run([(name, count, blocks)], threads, constants, most_additions, fields)
+
+    def launch_in_turn(self, launches: Sequence[tuple[str, int, int]], **fields: _Value) -> None:
+        """As `launch`, several kernels with the same parameters.
+
+        Args:
+            launches: for each its name, `count` and `blocks`. Only the last may add to tensors.
+            fields: of the parameter struct, the same for all.
+        """
+        self._run(launches, None, (), 64, fields)
+
+    def launch_each(self, name: str, calls: Sequence[tuple[int, dict[str, _Value]]]) -> None:
+        """As `launch`, a kernel that adds to nothing, several times in turn with parameters of their own.
+
+        Args:
+            name: of the kernel.
+            calls: for each the elements of its outermost loop and the fields, which have the same names in all.
+        """
+        calls = [call for call in calls if call[0]]
+        if not calls:
+            return
+        names = tuple(calls[0][1])
+        plan = self._plans.get(names) or self._plan(names)
+        packed = [self._pack(plan, fields.values()) for _, fields in calls]
+        _, tensors, dtype = packed[0]
+        kernel, device = self._kernels.get((name, dtype, ())) or self._kernel(name, dtype, ()), tensors[0].device
+        if runs_on_gpu(device):
+            launches = [(kernel, count, ENOUGH_BLOCKS) for count, _ in calls]
+            run_on_cuda(launches, b"".join(each[0] for each in packed), device, [], stride=self._struct.size)
+        else:
+            for (count, _), (parameters, _, _) in zip(calls, packed, strict=True):
+                run_on_host(kernel.entry, parameters, host_threads(count))
+
+    def _run(self, launches, threads: int | None, constants: Constants, most_additions: int, fields: dict) -> None:
+        launches = [launch for launch in launches if launch[1]]
+        if not launches:
             return
         names = tuple(fields)
         plan = self._plans.get(names) or self._plan(names)
-        parameters, tensors, dtype = self._pack(plan, tuple(fields.values()))
+        parameters, tensors, dtype = self._pack(plan, fields.values())
         device = tensors[0].device
-        on_gpu = runs_on_gpu(device)
         adds_to = [t for field in plan.adds_to for t in _listed(fields[field]) if t is not None] if plan.adds_to else []
-        for name, count, blocks_per_processor in launches:
-            if count == 0:
-                continue
-            kernel = self._kernels.get((name, dtype, constants)) or self._kernel(name, dtype, constants)
-            if on_gpu:
-                run_on_cuda(kernel, parameters, count, device, adds_to, most_additions, blocks_per_processor)
-            else:
+        found = [
+            (self._kernels.get((name, dtype, constants)) or self._kernel(name, dtype, constants), count, blocks)
+            for name, count, blocks in launches
+        ]
+        if runs_on_gpu(device):
+            run_on_cuda(found, parameters, device, adds_to, most_additions)
+        else:
+            for kernel, count, _ in found:
                 given = host_threads(count, adds=bool(adds_to)) if threads is None else threads
                 run_on_host(kernel.entry, parameters, given)
 
@@ -221,17 +249,18 @@ class KernelFile:
         return kernel
 
     def _plan(self, names: tuple[str, ...]) -> "_Plan":
-        plan, place = _Plan([], [], [], tuple(name for name in self.adds_to if name in names)), 0
+        absent = len(names)  # the index of a zero that is appended to the values
+        order: list[int] = []
+        pointers, lists = [], []
         for f in self.source.fields:
-            if f.name in names:
-                given = names.index(f.name)
-                if f.code == "P":
-                    plan.pointers.append((given, place, _DTYPES.get(f.type), f.type == "T", f))
-                elif f.length is None:
-                    plan.numbers.append((given, place))
-                else:
-                    plan.lists.append((given, place, f))
-            place += f.length or 1
+            given, place = names.index(f.name) if f.name in names else absent, len(order)
+            order += [given] if f.length is None else [absent] * f.length
+            if given != absent and f.code == "P":
+                pointers.append((given, place, _DTYPES.get(f.type), f.type == "T", f))
+            elif given != absent and f.length is not None:
+                lists.append((given, place, f))
+        adds_to = tuple(name for name in self.adds_to if name in names)
+        plan = _Plan(operator.itemgetter(*order), lists, pointers, adds_to)
         unknown = set(names) - {f.name for f in self.source.fields}
         missing = [f.name for f in self.source.fields if f.code != "P" and f.name not in names]
         if unknown or missing:
@@ -239,11 +268,10 @@ class KernelFile:
         self._plans[names] = plan
         return plan
 
-    def _pack(self, plan: "_Plan", given: Sequence) -> tuple[bytes, list[torch.Tensor], torch.dtype | None]:
+    def _pack(self, plan: "_Plan", fields: Iterable) -> tuple[bytes, list[torch.Tensor], torch.dtype | None]:
         """The struct, the tensors to which it points, and the dtype of those of type T."""
-        values: list = [0] * self._struct_length
-        for i, place in plan.numbers:
-            values[place] = given[i]
+        given = (*fields, 0)
+        values = list(plan.in_order(given))
         for i, place, f in plan.lists:
             listed = _at_most(given[i], f, self.source.struct)
             values[place : place + len(listed)] = listed
@@ -251,10 +279,12 @@ class KernelFile:
         instance = first = None
         for i, place, needed, typed, f in plan.pointers:
             value = given[i]
-            if value is None:
+            if type(value) is int:  # an address, which is in its place
                 continue
-            for tensor in (value,) if f.length is None else _at_most(value, f, self.source.struct):
-                if tensor is not None:
+            for tensor in (value,) if f.length is None or value is None else _at_most(value, f, self.source.struct):
+                if tensor is None:
+                    values[place] = 0
+                else:
                     dtype = tensor.dtype  # "void" stands for float32 or float64, which a number of the struct tells
                     if typed:
                         needed = instance = instance or dtype  # the same for all
@@ -262,11 +292,12 @@ class KernelFile:
                     if first is None:
                         first = device
                     contiguous = tensor.is_contiguous()
-                    if (device >= 0 or not contiguous) and not f.written:
-                        tensor, contiguous = _dense(tensor), True
                     try:
                         pointer = tensor.data_ptr()  # 0 for an empty tensor
                     except RuntimeError:
+                        pointer = _address(tensor)
+                    if not f.written and (not contiguous or (device >= 0 and pointer % 16)):
+                        tensor, contiguous = _dense(tensor), True
                         pointer = _address(tensor)
                     fits = contiguous and device == first and (needed is None or dtype is needed)
                     if not (fits and (pointer or tensor.numel() == 0)):
@@ -283,8 +314,8 @@ class KernelFile:
 class _Plan(NamedTuple):
     """What follows from the names of a call's fields: where each stands among them and in the struct."""
 
-    numbers: list[tuple[int, int]]  # index among the names, first value in the struct
-    lists: list[tuple[int, int, Field]]
+    in_order: Callable[[tuple], tuple]  # from the values given and a zero after them, those of the struct
+    lists: list[tuple[int, int, Field]]  # index among the names, first value in the struct
     pointers: list[tuple[int, int, torch.dtype | None, bool, Field]]  # dtype of the tensor (None: its own), whether T
     adds_to: tuple[str, ...]
 

@@ -3,7 +3,6 @@
 
 import ctypes
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 
@@ -13,6 +12,7 @@ __all__ = ["OrderFreeSums", "launch_order_free"]
 
 _MAX_TARGETS = 32
 _MEASURE, _SUM = 0, 1
+_BLOCKS_PER_PROCESSOR = 64
 
 
 class OrderFreeSums(ctypes.Structure):
@@ -50,7 +50,7 @@ def launch_order_free(
         sums.largest[i], sums.sum[i] = largest[i].data_ptr(), total[i].data_ptr()
     for current in (_MEASURE, _SUM):
         sums.pass_ = current
-        launch(replace(kernel, deterministic=True), count, parameters, sums)
+        launch([(kernel.order_free, count, _BLOCKS_PER_PROCESSOR)], parameters, bytes(sums))
     for target, bits, units in zip(targets, largest, total, strict=True):
         target.copy_(_from_fixed_point(units, bits, sums.kept_bits).view_as(target))
 

@@ -34,7 +34,9 @@ struct RasterizeParams {
 };
 
 // Triangles whose box has more pixels are walked by tiles: the threads of a warp wait for the one with the largest box.
-constexpr int64_t kSmallBox = 128;
+// The least time in all on an H200, in scenes of 1,000 to 1,000,000 triangles; each of them is within a third of its
+// own best, or 10 microseconds.
+constexpr int64_t kSmallBox = 256;
 
 template <class T>
 GLR_FUNC ScreenGrid grid_of(const RasterizeParams<T>& p) {

@@ -90,7 +90,8 @@ def read_source(stem: str) -> Source:
 def digest(*files: Path) -> str:
     """A digest of the given files and of the headers that they share; without `files`, of every file here."""
     found = hashlib.sha256()
-    for file in [*(files or sorted(FOLDER.glob("*.cu"))), *sorted((FOLDER / "common").glob("*.cuh"))]:
+    every = sorted(FOLDER.glob("*.cu")) + sorted(FOLDER.glob("*.cpp"))
+    for file in [*(files or every), *sorted((FOLDER / "common").glob("*.cuh"))]:
         found.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
     return found.hexdigest()
 

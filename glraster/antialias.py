@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from glraster.cuda_kernels.launcher import (
+    ENOUGH_BLOCKS,
     KernelFile,
     new_output,
     new_output_like,
@@ -216,10 +217,12 @@ def _jvp(tangent_color, tangent_pos, color, *inputs):
 def fields_of_image(color, rast, pos, tri, neighbours) -> dict[str, Any]:
     """What kernels take that compare the pixels of an image: its tensors, their sizes and strides."""
     (N, H, W, C), V = color.shape, pos.shape[-2]
-    tensors = {"color": color, "rast": rast, "pos": pos, "tri": tri, "neighbours": neighbours}
-    sizes = {"N": N, "H": H, "W": W, "C": C, "V": V, "num_triangles": tri.shape[0]}
-    reciprocals = {"width_reciprocal": reciprocal(W), "height_reciprocal": reciprocal(H)}
-    return tensors | sizes | reciprocals | {"pos_stride": V * 4 if pos.ndim == 3 and pos.shape[0] > 1 else 0}
+    return {
+        **{"color": color, "rast": rast, "pos": pos, "tri": tri, "neighbours": neighbours},
+        **{"N": N, "H": H, "W": W, "C": C, "V": V, "num_triangles": tri.shape[0]},
+        **{"width_reciprocal": reciprocal(W), "height_reciprocal": reciprocal(H)},
+        "pos_stride": V * 4 if pos.ndim == 3 and pos.shape[0] > 1 else 0,
+    }
 
 
 def list_of_pairs(rast) -> dict[str, torch.Tensor]:
@@ -235,13 +238,17 @@ def _copied(tensor):
 
 
 def _launch(kernel, color, rast, pos, tri, neighbours, boost, **tensors):
-    given = fields_of_image(color, rast, pos, tri, neighbours) | {"pos_gradient_boost": boost}
-    count = rast.numel() // 4
+    count, launches = rast.numel() // 4, []
     if runs_on_gpu(color.device):
-        given |= list_of_pairs(rast)
-        KERNELS.launch("antialias_find", count, **given)
+        tensors |= list_of_pairs(rast)
+        launches.append(("antialias_find", count, ENOUGH_BLOCKS))
         count *= 2
-    KERNELS.launch(kernel, count, **given, **tensors)
+    KERNELS.launch_in_turn(
+        [*launches, (kernel, count, ENOUGH_BLOCKS)],
+        **fields_of_image(color, rast, pos, tri, neighbours),
+        **tensors,
+        pos_gradient_boost=boost,
+    )
 
 
 _topology = Operator("topology(Tensor tri) -> Tensor", _topology_forward, _topology_fake)

@@ -63,21 +63,16 @@ def check_tensor(
         else:
             sizes = value.shape
             for shape in shapes:
-                if sizes == shape or _fits(sizes, shape):
-                    return value
+                if len(sizes) == len(shape):
+                    for size, want in zip(sizes, shape, strict=True):
+                        if want is not None and want != size:
+                            break
+                    else:
+                        return value
             error = ValueError
     else:
         error = TypeError
     raise error(_words(op, name, value, need or str(list(shapes[0])), dtypes, device))
-
-
-def _fits(sizes: torch.Size, shape: tuple[int | None, ...]) -> bool:
-    if len(sizes) != len(shape):
-        return False
-    for size, want in zip(sizes, shape, strict=True):  # noqa: SIM110 - every call comes here, and all() takes longer
-        if want is not None and want != size:
-            return False
-    return True
 
 
 def _autocast(value: torch.Tensor, dtypes: tuple[torch.dtype, ...]) -> bool:

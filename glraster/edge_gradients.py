@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 
 from glraster.cuda_kernels.launcher import (
+    ENOUGH_BLOCKS,
     KernelFile,
     new_output,
     new_output_like,
@@ -110,12 +111,16 @@ def _jvp(tangent_color, tangent_pos, color, *inputs):
 
 
 def _launch(kernel, color, rast, pos, tri, neighbours, crease, **tensors):
-    given = fields_of_image(color, rast, pos, tri, neighbours) | {"crease": crease}
-    count = rast.numel() // 4
+    count, launches = rast.numel() // 4, []
     if runs_on_gpu(color.device) and kernel == "edge_gradients_bwd":
-        given |= list_of_pairs(rast)
-        KERNELS.launch("edge_gradients_find", count, **given)
-    KERNELS.launch(kernel, count, **given, **tensors)
+        tensors |= list_of_pairs(rast)
+        launches.append(("edge_gradients_find", count, ENOUGH_BLOCKS))
+    KERNELS.launch_in_turn(
+        [*launches, (kernel, count, ENOUGH_BLOCKS)],
+        **fields_of_image(color, rast, pos, tri, neighbours),
+        **tensors,
+        crease=crease,
+    )
 
 
 _inputs = "Tensor color, Tensor rast, Tensor pos, Tensor tri, Tensor neighbours, int crease"

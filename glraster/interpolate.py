@@ -1,8 +1,9 @@
 """Interpolation of vertex attributes over the image."""
 
+import functools
 import operator
 from collections.abc import Sequence
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 import torch
 
@@ -157,25 +158,33 @@ def _jvp(tangent_attr, tangent_rast, tangent_rast_db, *inputs):
 
 
 def _launch(kernel, attr, rast, tri, rast_db, diff_attrs, **tensors):
-    N, H, W, _ = rast.shape
-    V, A = attr.shape[-2:]
-    in_order = tuple(diff_attrs) == tuple(range(A)) or not diff_attrs
+    chosen = tuple(diff_attrs)
+    in_order = not chosen or chosen == tuple(range(attr.shape[-1]))
     KERNELS.launch(
         kernel,
-        N * H * W,
-        constants=(
-            ("INTERPOLATE_ATTRIBUTES", channels_constant(A, attr.dtype)),
-            ("INTERPOLATE_DERIVATIVES", int(bool(diff_attrs))),
-        ),
+        rast.numel() // 4,
         **{"attr": attr, "rast": rast, "tri": tri, "rast_db": rast_db},
-        **{"N": N, "H": H, "W": W, "V": V, "A": A},
-        diff_attrs=None if in_order else to_device(diff_attrs, rast.device),
-        num_triangles=tri.shape[0],
-        num_diff_attrs=len(diff_attrs),
-        attr_stride=V * A if attr.ndim == 3 and attr.shape[0] > 1 else 0,
-        most_additions=3 + 3 * len(diff_attrs),
+        diff_attrs=None if in_order else to_device(chosen, rast.device),
+        **_numbers(attr.shape, rast.shape, tri.shape[0], len(chosen), attr.dtype),
         **tensors,
     )
+
+
+@functools.lru_cache
+def _numbers(attr_shape, rast_shape, num_triangles, num_diff_attrs, dtype) -> dict[str, Any]:
+    """What else a launch is given, which follows from the sizes."""
+    (N, H, W, _), (V, A) = rast_shape, attr_shape[-2:]
+    return {
+        "constants": (
+            ("INTERPOLATE_ATTRIBUTES", channels_constant(A, dtype)),
+            ("INTERPOLATE_DERIVATIVES", int(num_diff_attrs > 0)),
+        ),
+        **{"N": N, "H": H, "W": W, "V": V, "A": A},
+        "num_triangles": num_triangles,
+        "num_diff_attrs": num_diff_attrs,
+        "attr_stride": V * A if len(attr_shape) == 3 and attr_shape[0] > 1 else 0,
+        "most_additions": 3 + 3 * num_diff_attrs,
+    }
 
 
 _inputs = "Tensor attr, Tensor rast, Tensor tri, Tensor? rast_db, int[] diff_attrs"

@@ -1,5 +1,6 @@
 """Mip stacks: a texture at half, quarter, ... of its size."""
 
+import functools
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -120,9 +121,9 @@ def build_levels(op: str, tex: torch.Tensor, max_mip_level: int | None, mip_filt
 
 def _forward(tex, num_levels):
     levels = [tex, *_fake(tex, num_levels)]
-    sizes = level_sizes(*tex.shape[-3:-1], num_levels)
-    for k in range(1, len(sizes)):
-        _launch("mipmap_fwd", fine=levels[_source(sizes, k)], coarse=levels[k])
+    steps = zip(levels[1:], _steps(tex.shape, len(levels)), strict=True)
+    calls = [(count, {"fine": levels[at], "coarse": level, **numbers}) for level, (at, _, count, numbers) in steps]
+    KERNELS.launch_each("mipmap_fwd", calls)
     return levels[1:]
 
 
@@ -138,9 +139,26 @@ def build_levels_jvp(tangent_tex: torch.Tensor, num_levels: int) -> list[torch.T
 
 def build_levels_bwd(grad_levels: list[torch.Tensor]) -> None:
     """d levels / d tex: adds the gradients of levels 1..k to that of level 0, in place, through all levels."""
-    sizes = [tuple(grad.shape[-3:-1]) for grad in grad_levels]
-    for k in range(len(sizes) - 1, 0, -1):
-        _launch("mipmap_bwd", grad_fine=grad_levels[_source(sizes, k)], grad_coarse=grad_levels[k])
+    steps = zip(grad_levels[:0:-1], reversed(_steps(grad_levels[0].shape, len(grad_levels))), strict=True)
+    calls: list[tuple[int, dict[str, Any]]] = [
+        (count, {"grad_fine": grad_levels[at], "grad_coarse": grad, **numbers})
+        for grad, (at, count, _, numbers) in steps
+    ]
+    KERNELS.launch_each("mipmap_bwd", calls)
+
+
+@functools.lru_cache
+def _steps(tex_shape: torch.Size, num_levels: int) -> list[tuple[int, int, int, dict[str, int]]]:
+    """For each level above the base: from which one it is computed, the texels of that one and its own, and the numbers
+    that kernels take."""
+    sizes, M, steps = level_sizes(tex_shape[-3], tex_shape[-2], num_levels - 1), tex_shape[:-3].numel(), []
+    for k in range(1, num_levels):
+        at = _source(sizes, k)
+        (h_fine, w_fine), (h, w) = sizes[at], sizes[k]
+        numbers = {"M": M, "h": h, "w": w, "h_fine": h_fine, "w_fine": w_fine, "C": tex_shape[-1]}
+        numbers["halved"] = int(h_fine in (2 * h, 1) and w_fine in (2 * w, 1))
+        steps.append((at, M * h_fine * w_fine, M * h * w, numbers))
+    return steps
 
 
 def _source(sizes: Sequence[tuple[int, ...]], k: int) -> int:
@@ -159,18 +177,6 @@ def _check_halving(op: str, sizes: list[tuple[int, int]]) -> None:
                 f"  level   height    width\n{rows}   (odd)\n"
                 f"set max_mip_level={k} to stop there, or mip_filter='area', which takes any size"
             )
-
-
-def _launch(kernel: str, **tensors: torch.Tensor) -> None:
-    fine, coarse = tensors.values()
-    (h_fine, w_fine), (h, w) = fine.shape[-3:-1], coarse.shape[-3:-1]
-    over = coarse if kernel == "mipmap_fwd" else fine
-    fields: dict[str, Any] = {
-        **tensors,
-        **{"M": coarse.shape[:-3].numel(), "h": h, "w": w, "h_fine": h_fine, "w_fine": w_fine, "C": fine.shape[-1]},
-        "halved": h_fine in (2 * h, 1) and w_fine in (2 * w, 1),
-    }
-    KERNELS.launch(kernel, over.shape[:-1].numel(), **fields)
 
 
 _mipmap = Operator("mipmap(Tensor tex, int num_levels) -> Tensor[]", _forward, _fake)

@@ -11,15 +11,19 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
+from torch import is_grad_enabled
+from torch._C import _any_requires_grad, _are_functorch_transforms_active, _len_torch_dispatch_stack
 from torch._C._functorch import unwrap_if_dead
 from torch.autograd import forward_ad
+from torch.compiler import is_compiling
 
 from glraster.cuda_kernels.launcher import new_output_like
 
 __all__ = ["Operator", "new_gradients", "save"]
 
+_NO_TENSORS = {type(None), bool, int, float, str, list, tuple}
 # What arguments mostly are: none of these has an implementation of operators of its own, as fake tensors do.
-_PLAIN = {torch.Tensor, torch.nn.Parameter, type(None), bool, int, float, str, list, tuple}
+_PLAIN = _NO_TENSORS | {torch.Tensor, torch.nn.Parameter}
 _library = torch.library.Library("glraster", "DEF")
 
 
@@ -87,20 +91,20 @@ class Operator:
         self._apply_with_tangents, self._apply = in_cpp.apply, self._quick_apply(name, functions)
 
     def __call__(self, *args):
-        if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
+        if is_compiling() or _len_torch_dispatch_stack():
             return self._strip(self.op(*args), args)
         flat = (*args[:-1], *args[-1]) if self._listed else args
         if not _PLAIN.issuperset(map(type, flat)) and any(map(_dispatches, flat)):
             return self._strip(self.op(*args), args)
-        if torch._C._are_functorch_transforms_active():
+        if _are_functorch_transforms_active():
             return self._strip(self._function.apply(*flat), args)
         forward_mode = forward_ad._current_level >= 0
-        if forward_mode or torch.is_grad_enabled():
+        if forward_mode or is_grad_enabled():
             # As Function.apply does, with what a transform of torch.func that has ended leaves behind.
-            flat = [unwrap_if_dead(arg) if isinstance(arg, torch.Tensor) else arg for arg in flat]
+            flat = [arg if type(arg) in _NO_TENSORS else _unwrapped(arg) for arg in flat]
             if forward_mode:
                 return self._strip(self._apply_with_tangents(*flat), args)
-            if torch._C._any_requires_grad(*flat):
+            if _any_requires_grad(*flat):
                 return self._strip(self._apply(*flat), args)
         return self._forward(*self._nest(flat)) if self._listed else self._forward(*flat)
 
@@ -179,6 +183,10 @@ class Operator:
         return (outputs, [0] * len(outputs)) if self._returns_list else (tuple(outputs), (0,) * len(outputs))
 
 
+def _unwrapped(arg: object) -> object:
+    return unwrap_if_dead(arg) if isinstance(arg, torch.Tensor) else arg
+
+
 def _dispatches(arg: object) -> bool:
     """Whether it is a tensor of a class with an implementation of operators of its own."""
     return isinstance(arg, torch.Tensor) and type(arg).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__
@@ -187,7 +195,7 @@ def _dispatches(arg: object) -> bool:
 def save(ctx, *tensors: torch.Tensor | None) -> None:
     """Saves tensors for `backward` and, where it may be called, for `jvp`: `ctx.saved_tensors`."""
     ctx.save_for_backward(*tensors)
-    if forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active():
+    if forward_ad._current_level >= 0 or _are_functorch_transforms_active():
         ctx.save_for_forward(*tensors)
     ctx.set_materialize_grads(False)
 

@@ -132,7 +132,8 @@ def _forward(pos, tri, ids, output_db, grad_db):
 
 
 def _fake(pos, tri, ids, output_db, grad_db):
-    return new_output(pos, *ids.shape, 4), new_output(pos, *ids.shape, 4 if output_db else 0)
+    rast = new_output(pos, *ids.shape, 4)
+    return rast, new_output_like(rast) if output_db else new_output(pos, *ids.shape, 0)
 
 
 def _setup(ctx, inputs, output):

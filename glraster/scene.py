@@ -34,16 +34,13 @@ class Visibility(NamedTuple):
 
     ids: torch.Tensor  # int32 [N, H, W], or int64 [N, H, W] keys with the id in their low half
 
-    @property
-    def id_stride(self) -> int:
-        """int32 elements from one pixel's id to the next."""
-        return self.ids.element_size() // 4
-
 
 def fields_of_ids(pos: torch.Tensor, tri: torch.Tensor, ids: torch.Tensor) -> dict[str, Any]:
     """What kernels over the pixels of `Visibility.ids` take of it and of the geometry."""
     (N, H, W), V = ids.shape, pos.shape[-2]
-    tensors = {"pos": pos, "tri": tri, "ids": ids.view(torch.int32)}
-    sizes = {"N": N, "H": H, "W": W, "V": V, "num_triangles": tri.shape[0]}
-    strides = {"id_stride": Visibility(ids).id_stride, "pos_stride": V * 4 if pos.ndim == 3 else 0}
-    return tensors | sizes | strides
+    keys = ids.dtype is torch.int64
+    return {
+        **{"pos": pos, "tri": tri, "ids": ids.view(torch.int32) if keys else ids},
+        **{"N": N, "H": H, "W": W, "V": V, "num_triangles": tri.shape[0]},
+        **{"id_stride": 2 if keys else 1, "pos_stride": V * 4 if pos.ndim == 3 else 0},
+    }

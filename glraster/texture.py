@@ -1,12 +1,14 @@
 """Texture lookups."""
 
+import functools
 import operator
 from collections.abc import Sequence
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 import torch
 
 from glraster.cuda_kernels.launcher import (
+    ENOUGH_BLOCKS,
     KernelFile,
     channels_constant,
     new_output,
@@ -281,43 +283,53 @@ def _fake_jvp(tangent_uv, tangent_uv_da, tangent_mip_level_bias, uv, uv_da, mip_
     return new_output(uv, *uv.shape[:3], modes[-1][0].shape[-1])
 
 
-def _index_constant(tex: torch.Tensor) -> str:
+def _index_constant(tex_shape: torch.Size) -> str:
     """The type in which a GPU counts the texels of one texture."""
-    return "int32_t" if tex.shape[1:-1].numel() < 2**31 else "int64_t"
+    return "int32_t" if tex_shape[1:-1].numel() < 2**31 else "int64_t"
 
 
 def _launch(direction, uv, uv_da, mip_level_bias, lookup, level, copies=1, threads=None, **tensors):
     grads = tensors.get("grad_level", ())
     as_double = [k for k, grad in enumerate(grads) if grad is not None and grad.dtype == torch.float64]
-    filter_mode, boundary_mode, max_anisotropy = lookup
-    N, H, W, _ = uv.shape
-    h, w, C = level[0].shape[-3:]
+    filter_mode = lookup[0]
     kernel = filter_mode if filter_mode in ("nearest", "linear") else "mipmap"
     # Few blocks for gradients: each sums what many pixels add to one place, as background does.
-    blocks_per_processor = 16 if direction == "bwd" else 64
-    KERNELS.launch_in_turn(
-        [(f"texture_{kernel}_{direction}", N * H * W, blocks_per_processor)],
+    blocks = 16 if direction == "bwd" else ENOUGH_BLOCKS
+    KERNELS.launch(
+        f"texture_{kernel}_{direction}",
+        uv.shape[:3].numel(),
+        blocks=blocks,
         threads=threads,
-        constants=(
-            ("TEXTURE_BOUNDARY", boundary_mode.upper()),
-            ("TEXTURE_CHANNELS", channels_constant(C, uv.dtype)),
-            ("TEXTURE_ANISOTROPIC", int(max_anisotropy > 1)),
-            ("TEXEL_INDEX", _index_constant(level[0])),
-        ),
-        most_additions=4 * max_anisotropy,
         **{"uv": uv, "uv_da": uv_da, "mip_level_bias": mip_level_bias, "level": level},
-        **{"N": N, "H": H, "W": W, "M": level[0].shape[0], "h": h, "w": w, "C": C},
-        level_size=[texels.shape[1:].numel() for texels in level],
-        num_levels=len(level),
-        image_reciprocal=reciprocal(H * W),
-        boundary=BOUNDARY_MODES.index(boundary_mode),
-        nearest_level=filter_mode == "linear-mipmap-nearest",
-        max_anisotropy=max_anisotropy,
+        **_numbers(uv.shape, level[0].shape, len(level), uv.dtype, *lookup),
         copies=copies,
         shared_gradient=copies == 1 and threads != 1,
         first_double=min(as_double, default=len(level)),
         **tensors,
     )
+
+
+@functools.lru_cache
+def _numbers(uv_shape, tex_shape, num_levels, dtype, filter_mode, boundary_mode, max_anisotropy) -> dict[str, Any]:
+    """What else a launch is given, which follows from sizes and modes."""
+    (N, H, W, _), (h, w, C) = uv_shape, tex_shape[-3:]
+    faces = tex_shape[1:-3].numel()
+    return {
+        "constants": (
+            ("TEXTURE_BOUNDARY", boundary_mode.upper()),
+            ("TEXTURE_CHANNELS", channels_constant(C, dtype)),
+            ("TEXTURE_ANISOTROPIC", int(max_anisotropy > 1)),
+            ("TEXEL_INDEX", _index_constant(tex_shape)),
+        ),
+        "most_additions": 4 * max_anisotropy,
+        **{"N": N, "H": H, "W": W, "M": tex_shape[0], "h": h, "w": w, "C": C},
+        "level_size": [faces * height * width * C for height, width in level_sizes(h, w, num_levels - 1)],
+        "num_levels": num_levels,
+        "image_reciprocal": reciprocal(H * W),
+        "boundary": BOUNDARY_MODES.index(boundary_mode),
+        "nearest_level": filter_mode == "linear-mipmap-nearest",
+        "max_anisotropy": max_anisotropy,
+    }
 
 
 _inputs = "Tensor uv, Tensor? uv_da, Tensor? mip_level_bias, str filter_mode, str boundary_mode, int max_anisotropy"

@@ -18,9 +18,9 @@ GLR_FUNC void append_over_block(int64_t* list, uint64_t* length, bool has_first,
   if (lane == 0) counts[warp] = __popc(firsts) + __popc(seconds);
   __syncthreads();
   uint32_t before = 0, all = 0;
-  for (int k = 0; k < int(blockDim.x / GLR_WARP_SIZE); ++k) {
-    if (k == warp) before = all;
-    all += counts[k];
+  for (int k = 0; k < kListingWarps; ++k) {
+    const uint32_t count = k * GLR_WARP_SIZE < int(blockDim.x) ? counts[k] : 0;
+    before += k < warp ? count : 0, all += count;
   }
   if (threadIdx.x == 0 && all > 0) start = atomic_add_u64(length, all);
   __syncthreads();  // also until all have read the counts

@@ -80,20 +80,27 @@ constexpr int kMostTextureWarps = 4;  // of a block
 // coordinates are zero, or one texel on the whole screen. Else every warp of the image would add to a few addresses.
 template <class T, int n>
 struct PendingTexels {
-  void* level;  // null: nothing
-  int32_t k, times;
+  int32_t k, times;  // the level, -1: nothing
+  int64_t image;     // rather than a pointer, of which the compiler would not know that it leads to global memory
   TexelIndex texel[4];
   T sums[4][n];
 
-  GLR_MEMBER bool is_of(void* other, const SpanFootprints<T>& prints) const {
-    bool same = other == level;
+  GLR_MEMBER bool is_of(const PendingTexels& other) const {
+    bool same = other.k == k && other.image == image;
+    for (int i = 0; i < 4; ++i) same &= texel[i] == other.texel[i];
+    return same;
+  }
+  GLR_MEMBER bool is_of(int32_t other_k, int64_t other_image, const SpanFootprints<T>& prints) const {
+    bool same = other_k == k && other_image == image;
     for (int i = 0; i < 4; ++i) same &= texel[i] == prints.texel[i][0];
     return same;
   }
-  GLR_MEMBER bool is_of(const PendingTexels& other) const {
-    bool same = other.level == level;
-    for (int i = 0; i < 4; ++i) same &= texel[i] == other.texel[i];
-    return same;
+  GLR_MEMBER void begin(int32_t new_k, int64_t new_image, const SpanFootprints<T>& prints) {
+    k = new_k, times = 0, image = new_image;
+    for (int i = 0; i < 4; ++i) {
+      texel[i] = prints.texel[i][0];
+      for (int j = 0; j < n; ++j) sums[i][j] = T(0);
+    }
   }
   GLR_MEMBER void add(const T (&values)[4][n]) {
     for (int i = 0; i < 4; ++i)
@@ -101,9 +108,11 @@ struct PendingTexels {
   }
   template <class Params>
   GLR_MEMBER void flush(const Params& p) {
-    for (int i = 0; level && i < 4; ++i)
+    if (k < 0) return;
+    void* level = grad_texels_of(p, k, image);
+    for (int i = 0; i < 4; ++i)
       if (texel[i] >= 0) add_to_texel(p, k, level, int64_t(texel[i]) * n, sums[i]);
-    level = nullptr;
+    k = -1;
   }
 };
 
@@ -119,7 +128,7 @@ template <int K, class T>
 GLR_FUNC void begin_texel_sums() {
   if constexpr (K > 0 && K <= 4)
     for (int32_t upper = 0; threadIdx.x % GLR_WARP_SIZE == 0 && upper < 2; ++upper)
-      pending_texels<T, K>(upper)[threadIdx.x / GLR_WARP_SIZE].level = nullptr;
+      pending_texels<T, K>(upper)[threadIdx.x / GLR_WARP_SIZE].k = -1;
 }
 
 template <int K, class T, class Params>
@@ -129,7 +138,7 @@ GLR_FUNC void end_texel_sums(const Params& p) {
     for (int32_t upper = 0; threadIdx.x == 0 && upper < 2; ++upper) {
       PendingTexels<T, K>* pending = pending_texels<T, K>(upper);
       for (int k = 1; k < int(blockDim.x / GLR_WARP_SIZE); ++k) {
-        if (pending[k].level && pending[k].is_of(pending[0]))
+        if (pending[k].k >= 0 && pending[k].is_of(pending[0]))
           pending[0].add(pending[k].sums);
         else
           pending[k].flush(p);
@@ -141,24 +150,27 @@ GLR_FUNC void end_texel_sums(const Params& p) {
 
 // Adds what all lanes of a warp add to one footprint, if they do; false if they don't.
 template <int K, class Params, class T>
-GLR_FUNC bool add_as_warp(const Params& p, const LaneRun& run, int32_t upper, void* level, int32_t k,
+GLR_FUNC bool add_as_warp(const Params& p, const LaneRun& run, int32_t upper, int32_t k, int64_t image,
                           const SpanFootprints<T>& prints, const T* grad_out) {
   if constexpr (K > 0 && K <= 4) {
     constexpr int32_t most = 64;  // sums in a row, lest they lose digits
     const bool whole = run.first && run.length == GLR_WARP_SIZE;
     if (!__shfl_sync(kAllLanes, whole, 0)) return false;
-    T values[4][K];
-    for (int i = 0; i < 4; ++i)
-      for (int j = 0; j < K; ++j) values[i][j] = prints.weight[i][0] * fetch<T>(grad_out + j);
-    sum_over_lanes(run, reinterpret_cast<T(&)[4 * K]>(values));
-    if (!whole) return true;
+    if (p.M == 1) image = 0;
     PendingTexels<T, K>& pending = pending_texels<T, K>(upper)[threadIdx.x / GLR_WARP_SIZE];
-    if (!pending.is_of(level, prints) || pending.times == most) {
+    if (whole && (!pending.is_of(k, image, prints) || pending.times == most)) {
       pending.flush(p);
-      pending = {level, k, 0, {}, {}};
-      for (int i = 0; i < 4; ++i) pending.texel[i] = prints.texel[i][0];
+      pending.begin(k, image, prints);
     }
-    pending.add(values), ++pending.times;
+    for (int row = 0; row < 4; row += 2) {
+      T values[2][K];
+      for (int i = 0; i < 2; ++i)
+        for (int j = 0; j < K; ++j) values[i][j] = prints.weight[row + i][0] * fetch<T>(grad_out + j);
+      sum_over_lanes(run, reinterpret_cast<T(&)[2 * K]>(values));
+      for (int i = 0; whole && i < 2; ++i)
+        for (int j = 0; j < K; ++j) pending.sums[row + i][j] += values[i][j];
+    }
+    if (whole) ++pending.times;
     return true;
   }
   return false;
@@ -171,7 +183,8 @@ GLR_FUNC void begin_texel_sums() {}
 template <int K, class T, class Params>
 GLR_FUNC void end_texel_sums(const Params&) {}
 template <int K, class Params, class T>
-GLR_FUNC bool add_as_warp(const Params&, const LaneRun&, int32_t, void*, int32_t, const SpanFootprints<T>&, const T*) {
+GLR_FUNC bool add_as_warp(const Params&, const LaneRun&, int32_t, int32_t, int64_t, const SpanFootprints<T>&,
+                          const T*) {
   return false;
 }
 
@@ -189,7 +202,7 @@ GLR_FUNC void add_to_texels(const Params& p, const PixelSpan& span, const SpanLe
   const bool adds = level != nullptr;
   const LaneRun run = footprint_run(adds, level, prints);
   const T* grad_out = p.grad_out + span.first * C;
-  if (add_as_warp<K>(p, run, upper, level, k, prints, grad_out)) return;
+  if (add_as_warp<K>(p, run, upper, k, span.image, prints, grad_out)) return;
   for (int64_t c = 0; c < C; c += n) {
     T g[n] = {};
     for (int j = 0; adds && j < n; ++j) g[j] = fetch<T>(grad_out + c + j);

@@ -100,20 +100,20 @@ class EmulatedGpu:
         self._random = random.Random(seed)
         self.launched: list[str] = []
 
-    def launch(
-        self, kernel: compiler.Kernel, count: int, parameters: bytes, sums=None, blocks_per_processor=64
-    ) -> None:
-        """As `Gpu.launch`, on one thread of the CPU, until the kernel has ended."""
-        content = parameters + (b"" if sums is None else bytes(sums))  # sizes and offsets are multiples of 8
-        variant = "plain" if sums is None else "deterministic"
+    def launch(self, launches, parameters: bytes, sums: bytes | None = None, *, stride: int = 0) -> None:
+        """As `Gpu.launch`, on one thread of the CPU, until the kernels have ended."""
         known = {3: "threes", 4: "fours", "kFours": "fours"}
-        if sums is None:
-            variant = known.get(dict(kernel.constants).get(_CHANNELS.get(kernel.file.stem)), variant)
-        entry = getattr(self._kernels[variant], kernel.entry)
-        function = ctypes.cast(entry, ctypes.c_void_p)
-        grid = min(-(-count // 64), 8)
-        self._emulate(function, content, len(content), grid, 64, self._random.getrandbits(64))
-        self.launched.append(kernel.name)
+        for i, (kernel, count, _) in enumerate(launches):
+            own = parameters[i * stride : (i + 1) * stride] if stride else parameters
+            content = own + (sums or b"")  # sizes and offsets are multiples of 8
+            variant = "plain" if sums is None else "deterministic"
+            if sums is None:
+                variant = known.get(dict(kernel.constants).get(_CHANNELS.get(kernel.file.stem)), variant)
+            entry = getattr(self._kernels[variant], kernel.entry)
+            function = ctypes.cast(entry, ctypes.c_void_p)
+            grid = min(-(-count // 64), 8)
+            self._emulate(function, content, len(content), grid, 64, self._random.getrandbits(64))
+            self.launched.append(kernel.name)
 
 
 def run_python(script: str, **variables: str) -> subprocess.CompletedProcess:

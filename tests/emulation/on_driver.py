@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -68,23 +69,29 @@ def interpolate_params() -> tuple[bytes, list[torch.Tensor]]:
     tri, out = torch.randint(0, 4, (2, 3), dtype=torch.int32), torch.zeros((1, 3, 5, 2))
     fields = {"attr": attr, "rast": rast, "tri": tri, "out": out, "N": 1, "H": 3, "W": 5, "V": 4, "A": 2}
     fields |= {"num_triangles": 2, "num_diff_attrs": 0, "attr_stride": 0}
-    parameters, tensors, _ = KERNELS._pack(KERNELS._plan(tuple(fields)), tuple(fields.values()))
+    parameters, tensors, _ = KERNELS._pack(KERNELS._plan(tuple(fields)), fields.values())
     return parameters, tensors
 
 
 def launches() -> None:
     """What reaches the driver is what the host library would have read, in PyTorch's context and stream."""
     params, (attr, rast, tri, out) = interpolate_params()
-    cuda.run_on_cuda(KERNEL, params, 15, torch.device("cuda", 0), [])
+    cuda.run_on_cuda([(KERNEL, 15, 64)], params, torch.device("cuda", 0), [])
     (launch,) = launched()
     assert launch.content == params
     assert (launch.stream, launch.context, launch.block, launch.grid) == (STREAM, 0x1000, 128, 1)
     assert torch.equal(out, glraster.interpolate(attr, rast, tri)[0])
     # A GPU of two multiprocessors gets 128 blocks at most; threads stride over the rest.
-    cuda.run_on_cuda(KERNEL, params, 10**9, torch.device("cuda", 0), [])
+    cuda.run_on_cuda([(KERNEL, 10**9, 64)], params, torch.device("cuda", 0), [])
     assert launched()[1].grid == 128
-    cuda.run_on_cuda(KERNEL, params, 10**9, torch.device("cuda", 0), [], blocks_per_processor=8)
+    cuda.run_on_cuda([(KERNEL, 10**9, 8)], params, torch.device("cuda", 0), [])
     assert launched()[2].grid == 16
+    # Several at once, with one struct and with their own.
+    other, kept = interpolate_params()
+    cuda.run_on_cuda([(KERNEL, 15, 64), (KERNEL, 300, 64)], params, torch.device("cuda", 0), [])
+    cuda.run_on_cuda([(KERNEL, 15, 64)] * 2, params + other, torch.device("cuda", 0), [], stride=len(params))
+    assert [launch.content for launch in launched()[3:]] == [params, params, params, other]
+    assert [launch.grid for launch in launched()[3:]] == [1, 3, 1, 1]
 
 
 def threads_without_context() -> None:
@@ -94,7 +101,7 @@ def threads_without_context() -> None:
     def run() -> None:
         try:
             params, (attr, rast, tri, out) = interpolate_params()
-            cuda.run_on_cuda(KERNEL, params, 15, torch.device("cuda", 0), [])
+            cuda.run_on_cuda([(KERNEL, 15, 64)], params, torch.device("cuda", 0), [])
             assert torch.equal(out, glraster.interpolate(attr, rast, tri)[0])
         except BaseException as error:
             failures.append(error)
@@ -112,7 +119,7 @@ def capture() -> None:
     """The first use of a kernel while a graph is captured: loading is allowed, and the mode is put back."""
     DRIVER.emulated_capture(1)
     params, _ = interpolate_params()
-    cuda.run_on_cuda(KERNEL, params, 15, torch.device("cuda", 0), [])
+    cuda.run_on_cuda([(KERNEL, 15, 64)], params, torch.device("cuda", 0), [])
     assert len(launched()) == 1
     driver = cuda.cuda_driver()
     gpu = cuda.gpu(0)
@@ -125,21 +132,28 @@ def errors() -> None:
     """A failing call names itself, leaves no context behind and does no lasting harm."""
     gpu = cuda.gpu(0)
     params, _ = interpolate_params()
-    gpu.launch(KERNEL, 15, params)
+    gpu.launch([(KERNEL, 15, 64)], params)
     gpu._processors = 0  # the driver refuses an empty grid
     try:
-        gpu.launch(KERNEL, 15, params)
+        gpu.launch([(KERNEL, 15, 64)], params)
         raise AssertionError("no error")
     except cuda.CudaError as error:
         assert str(error).startswith("launching interpolate_fwd_f32 failed: CUDA_ERROR_INVALID_VALUE"), error
     gpu._processors = 1
-    gpu.launch(KERNEL, 15, params)
+    before = len(launched())
+    try:
+        gpu.launch([(KERNEL, 15, 64), (replace(KERNEL, suffix="_f64"), 0, 64), (KERNEL, 15, 64)], params)
+        raise AssertionError("no error")
+    except cuda.CudaError as error:
+        assert str(error).startswith("launching interpolate_fwd_f64 failed: CUDA_ERROR_INVALID_VALUE"), error
+    assert len(launched()) == before + 1
+    gpu.launch([(KERNEL, 15, 64)], params)
     driver = cuda.cuda_driver()
     assert not int(driver.cuCtxGetCurrent()[1])
     driver.cuCtxPushCurrent(0x2000)  # another library's
     DRIVER.emulated_refuse_contexts(1)
     try:
-        gpu.launch(KERNEL, 15, params)
+        gpu.launch([(KERNEL, 15, 64)], params)
         raise AssertionError("no error")
     except cuda.CudaError as error:
         assert str(error).startswith("cuCtxPushCurrent failed: CUDA_ERROR_INVALID_CONTEXT"), error
