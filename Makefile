@@ -7,7 +7,7 @@
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 # By the path that holds in a source distribution too, where the links are folders.
-KERNELS := $(wildcard glraster/cuda_kernels/*.c* glraster/cuda_kernels/common/*.cuh)
+KERNELS := $(wildcard glraster/cuda_kernels/*.cu glraster/cuda_kernels/*.cpp glraster/cuda_kernels/common/*.cuh)
 RUN := .venv/bin/python
 
 .PHONY: setup demo test test-all test-install lint format bench docs pictures screenshots system clean

@@ -20,7 +20,7 @@ from .order_free_sums import launch_order_free
 __all__ = ["CudaError", "Gpu", "check", "cuda_driver", "describe", "run_on_cuda", "unavailable_reason"]
 
 _THREADS_PER_BLOCK = 128
-_OLDEST_VERSION = 12000  # of the driver's functions that launching calls
+_OLDEST_VERSION = 11030  # of a driver that finds its functions by name: those called here have not changed since
 
 
 @functools.cache

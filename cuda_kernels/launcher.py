@@ -6,7 +6,7 @@ import operator
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch._C._functorch import unwrap_if_dead
@@ -100,6 +100,7 @@ def rounded(total: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | No
     return total.float() if total is not None and dtype is torch.float32 else total
 
 
+@functools.lru_cache
 def reciprocal(divisor: int) -> int:
     """floor((2^64 - 1) / divisor), with which kernels divide without a division, as the int64 of the same bits."""
     quotient = (2**64 - 1) // max(divisor, 1)
@@ -200,7 +201,7 @@ class KernelFile:
         """
         self._run(launches, None, (), 64, fields)
 
-    def launch_each(self, name: str, calls: Sequence[tuple[int, dict[str, _Value]]]) -> None:
+    def launch_each(self, name: str, calls: Sequence[tuple[int, dict[str, Any]]]) -> None:
         """As `launch`, a kernel that adds to nothing, several times in turn with parameters of their own.
 
         Args:
@@ -279,12 +280,11 @@ class KernelFile:
         instance = first = None
         for i, place, needed, typed, f in plan.pointers:
             value = given[i]
-            if type(value) is int:  # an address, which is in its place
+            if value is None or type(value) is int:  # an address
+                values[place] = value or 0
                 continue
-            for tensor in (value,) if f.length is None or value is None else _at_most(value, f, self.source.struct):
-                if tensor is None:
-                    values[place] = 0
-                else:
+            for tensor in (value,) if f.length is None else _at_most(value, f, self.source.struct):
+                if tensor is not None:
                     dtype = tensor.dtype  # "void" stands for float32 or float64, which a number of the struct tells
                     if typed:
                         needed = instance = instance or dtype  # the same for all

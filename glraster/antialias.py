@@ -1,5 +1,6 @@
 """Antialiasing of silhouettes, which gives visibility its gradients."""
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -216,13 +217,16 @@ def _jvp(tangent_color, tangent_pos, color, *inputs):
 
 def fields_of_image(color, rast, pos, tri, neighbours) -> dict[str, Any]:
     """What kernels take that compare the pixels of an image: its tensors, their sizes and strides."""
-    (N, H, W, C), V = color.shape, pos.shape[-2]
-    return {
-        **{"color": color, "rast": rast, "pos": pos, "tri": tri, "neighbours": neighbours},
-        **{"N": N, "H": H, "W": W, "C": C, "V": V, "num_triangles": tri.shape[0]},
-        **{"width_reciprocal": reciprocal(W), "height_reciprocal": reciprocal(H)},
-        "pos_stride": V * 4 if pos.ndim == 3 and pos.shape[0] > 1 else 0,
-    }
+    numbers = _numbers_of_image(color.shape, pos.shape, tri.shape[0])
+    return {"color": color, "rast": rast, "pos": pos, "tri": tri, "neighbours": neighbours, **numbers}
+
+
+@functools.lru_cache
+def _numbers_of_image(color_shape, pos_shape, num_triangles: int) -> dict[str, int]:
+    (N, H, W, C), V = color_shape, pos_shape[-2]
+    sizes = {"N": N, "H": H, "W": W, "C": C, "V": V, "num_triangles": num_triangles}
+    sizes |= {"width_reciprocal": reciprocal(W), "height_reciprocal": reciprocal(H)}
+    return sizes | {"pos_stride": V * 4 if len(pos_shape) == 3 and pos_shape[0] > 1 else 0}
 
 
 def list_of_pairs(rast) -> dict[str, torch.Tensor]:

@@ -151,7 +151,8 @@ def build_levels_bwd(grad_levels: list[torch.Tensor]) -> None:
 def _steps(tex_shape: torch.Size, num_levels: int) -> list[tuple[int, int, int, dict[str, int]]]:
     """For each level above the base: from which one it is computed, the texels of that one and its own, and the numbers
     that kernels take."""
-    sizes, M, steps = level_sizes(tex_shape[-3], tex_shape[-2], num_levels - 1), tex_shape[:-3].numel(), []
+    h, w = tex_shape[-3:-1]
+    sizes, M, steps = level_sizes(h, w, num_levels - 1), tex_shape[:-3].numel(), []
     for k in range(1, num_levels):
         at = _source(sizes, k)
         (h_fine, w_fine), (h, w) = sizes[at], sizes[k]

@@ -1,5 +1,6 @@
 """What every rasterizer takes and gives back: a checked scene, and which triangle each pixel sees."""
 
+import functools
 from typing import Any, NamedTuple
 
 import torch
@@ -37,10 +38,14 @@ class Visibility(NamedTuple):
 
 def fields_of_ids(pos: torch.Tensor, tri: torch.Tensor, ids: torch.Tensor) -> dict[str, Any]:
     """What kernels over the pixels of `Visibility.ids` take of it and of the geometry."""
-    (N, H, W), V = ids.shape, pos.shape[-2]
     keys = ids.dtype is torch.int64
-    return {
-        **{"pos": pos, "tri": tri, "ids": ids.view(torch.int32) if keys else ids},
-        **{"N": N, "H": H, "W": W, "V": V, "num_triangles": tri.shape[0]},
-        **{"id_stride": 2 if keys else 1, "pos_stride": V * 4 if pos.ndim == 3 else 0},
-    }
+    numbers = _numbers_of_ids(ids.shape, pos.shape, tri.shape[0], 2 if keys else 1)
+    return {"pos": pos, "tri": tri, "ids": ids.view(torch.int32) if keys else ids, **numbers}
+
+
+@functools.lru_cache
+def _numbers_of_ids(ids_shape, pos_shape, num_triangles: int, id_stride: int) -> dict[str, int]:
+    """Sizes and strides; `id_stride` is the int32 elements from one pixel's id to the next."""
+    (N, H, W), V = ids_shape, pos_shape[-2]
+    sizes = {"N": N, "H": H, "W": W, "V": V, "num_triangles": num_triangles}
+    return sizes | {"id_stride": id_stride, "pos_stride": V * 4 if len(pos_shape) == 3 else 0}
