@@ -1,17 +1,17 @@
 """Times every operation on a GPU, forward and backward, against the time that its bytes take to move.
 
-    python benchmarks/gpu.py [--quick] [--repeats 20] [--out benchmarks/results]
+    python benchmarks/gpu.py [--quick | --scenes 8,1024,20000 ...] [--kernels] [--repeats 20] [--out benchmarks/results]
 
 The floor of an operation is the bytes of its inputs and outputs, each moved once, over the card's measured copy
 bandwidth. Times are medians of what CUDA events measure on the GPU, while the CPU is kept ahead. Scenes are spheres of
 1,000 to 10,000,000 triangles in images of 256^2 to 4096^2 pixels, minibatches of 1 to 64. Scenes that need more memory
 than is free are left out before they begin (on a card of 141 GB: 64 x 4096^2), and so is what runs out of it all the
-same. Tables (CSV) and a plot (PNG) go to OUT/<card>/. Without a GPU it says so and ends.
+same. With --kernels also the time of every kernel that an operation starts, PyTorch's among them, as NVIDIA's profiling
+interface sees it. Tables (CSV) and a plot (PNG) go to OUT/<card>/. Without a GPU it says so and ends.
 """
 
 import argparse
 import csv
-import itertools
 import re
 import statistics
 import time
@@ -28,11 +28,27 @@ import glraster
 TRIANGLES = (1_000, 20_000, 100_000, 1_000_000, 10_000_000)
 SIZES = (256, 512, 1024, 2048, 4096)
 IMAGES = (1, 8, 64)
-QUICK = ((20_000,), (512, 1024), (8,))
+QUICK = [(8, 512, 20_000), (8, 1024, 20_000)]
 # Memory that a scene takes at its peak, with all that is kept for the backward passes.
 BYTES_PER_PIXEL, BYTES_PER_TRIANGLE = 256, 64  # in every image
 BYTES_OF_TRIANGLE = 256  # once, the edge table included
 AHEAD = 4_000_000  # clock cycles by which the CPU is kept ahead, about two milliseconds
+
+
+Scene = tuple[int, int, int]  # images, size, triangles
+
+
+@dataclass(frozen=True)
+class KernelRow:
+    """What one kernel takes of an operation: how often it is started, and for how long it runs in all."""
+
+    operation: str
+    images: int
+    size: int
+    triangles: int
+    kernel: str
+    starts: float
+    microseconds: float
 
 
 @dataclass(frozen=True)
@@ -76,23 +92,39 @@ def copy_bandwidth(device: torch.device, repeats: int) -> float:
     return 2 * source.nbytes / gpu_ms(lambda: target.copy_(source), repeats)
 
 
-def measure(contexts: dict, sweep: tuple, repeats: int, device: torch.device, bandwidth: float) -> list[Row]:
+def kernels_of(run: Callable[[], object], repeats: int) -> list[tuple[str, float, float]]:
+    """Every kernel of a call: its name, how often the call starts it, and microseconds in all."""
+    run()
+    torch.cuda.synchronize()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
+        for _ in range(repeats):
+            run()
+        torch.cuda.synchronize()
+    found = [(e.key, e.count / repeats, e.self_device_time_total / repeats) for e in profiler.key_averages()]
+    return sorted((each for each in found if each[2] > 0), key=lambda each: -each[2])
+
+
+def measure(
+    contexts: dict, scenes: list[Scene], repeats: int, device: torch.device, bandwidth: float, with_kernels: bool
+) -> tuple[list[Row], list[KernelRow]]:
     """All cases of all scenes that fit."""
-    rows = []
-    for triangles, size, images in itertools.product(*sweep):
+    rows, kernel_rows = [], []
+    for images, size, triangles in scenes:
         if needed_bytes(images, size, triangles) > torch.cuda.mem_get_info(device)[0]:
             print(f"{images} x {size}^2, {triangles:,} triangles: left out, too large for this card")
             continue
         try:
             for case in cases(contexts, images, size, triangles, device):
-                row = Row(case.operation, images, size, triangles, gpu_ms(case.run, repeats), case.bytes / bandwidth)
-                print(format_row(row), flush=True)
-                rows.append(row)
+                scene = case.operation, images, size, triangles
+                rows.append(Row(*scene, gpu_ms(case.run, repeats), case.bytes / bandwidth))
+                print(format_row(rows[-1]), flush=True)
+                if with_kernels:
+                    kernel_rows += [KernelRow(*scene, *found) for found in kernels_of(case.run, repeats)]
         except torch.OutOfMemoryError:
             print(f"{images} x {size}^2, {triangles:,} triangles: the rest is left out, out of memory")
         case = None  # it holds the tensors of its scene
         release(contexts)
-    return rows
+    return rows, kernel_rows
 
 
 def needed_bytes(images: int, size: int, triangles: int) -> int:
@@ -204,11 +236,21 @@ def write_table(path: Path, head: list[str], rows: Iterable[Iterable]) -> None:
         writer.writerows(rows)
 
 
-def save(rows: list[Row], calls: list[tuple], promised: list[tuple], card: str, bandwidth: float, out: Path) -> None:
+def save(
+    rows: list[Row],
+    kernel_rows: list[KernelRow],
+    calls: list[tuple],
+    promised: list[tuple],
+    card: str,
+    bandwidth: float,
+    out: Path,
+) -> None:
     """Writes the tables and the plot."""
     out.mkdir(parents=True, exist_ok=True)
     head = [*(field.name for field in fields(Row)), "ratio"]
     write_table(out / "operations.csv", head, ([*astuple(row), f"{row.ratio:.3f}"] for row in rows))
+    if kernel_rows:
+        write_table(out / "kernels.csv", [field.name for field in fields(KernelRow)], map(astuple, kernel_rows))
     write_table(out / "calls.csv", ["operation", "microseconds"], calls)
     write_table(out / "headlines.csv", ["what", "measured", "unit", "promised"], promised)
     plot(rows, f"{card}, {bandwidth * 1e-9:.2f} TB/s copied", out / "operations.png")
@@ -247,9 +289,16 @@ def gpu_contexts(device: torch.device) -> dict:
     return contexts
 
 
+def scene_of(text: str) -> Scene:
+    images, size, triangles = map(int, text.split(","))
+    return images, size, triangles
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="two scenes instead of all")
+    parser.add_argument("--scenes", type=scene_of, nargs="+", help="images,size,triangles of scenes instead of all")
+    parser.add_argument("--kernels", action="store_true", help="also the time of every kernel")
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     args = parser.parse_args(arguments)
@@ -265,9 +314,10 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"{what:44} {measured:10.3f} {unit}" + (f" (promised: {limit:g})" if limit is not None else ""))
     for operation, microseconds in calls:
         print(f"{operation:44} {microseconds:10.3f} us of the CPU for a call")
-    sweep = QUICK if args.quick else (TRIANGLES, SIZES, IMAGES)
-    rows = measure(contexts, sweep, args.repeats, device, bandwidth)
-    save(rows, calls, promised, card, bandwidth, args.out / re.sub(r"\W+", "-", card))
+    every = [(images, size, triangles) for triangles in TRIANGLES for size in SIZES for images in IMAGES]
+    scenes = args.scenes or (QUICK if args.quick else every)
+    rows, kernel_rows = measure(contexts, scenes, args.repeats, device, bandwidth, args.kernels)
+    save(rows, kernel_rows, calls, promised, card, bandwidth, args.out / re.sub(r"\W+", "-", card))
 
 
 if __name__ == "__main__":

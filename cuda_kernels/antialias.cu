@@ -103,7 +103,10 @@ GLR_FUNC void blend_jvp(const AntialiasParams<T>& p, const PixelPair<T>& pair, c
 
 template <class T>
 GLR_KERNEL antialias_find(const AntialiasParams<T>& p) {
-  list_pairs(p);
+  list_pairs(p, [&](const PixelWalk& pixel, bool vertical) {
+    const T* id = p.rast + pixel.index * 4 + 3;
+    return id[vertical ? 4 * p.W : 4] != id[0];
+  });
 }
 GLR_EXPORT(antialias_find, AntialiasParams)
 

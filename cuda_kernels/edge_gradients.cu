@@ -10,6 +10,9 @@
 #include "common/crease_rows.cuh"
 #include "common/pixel_walk.cuh"
 #include "common/surface_pair.cuh"
+#ifdef GLR_WARP_SIZE
+#include "common/listed_pairs.cuh"
+#endif
 
 template <class T>
 struct EdgeGradientsParams {
@@ -23,9 +26,12 @@ struct EdgeGradientsParams {
   const T* tangent_color;     // [N, H, W, C], null if none
   const T* tangent_pos;       // [N or 1, V, 4], null if none
   T* tangent_out;             // [N, H, W, C]
+  int64_t* pairs;             // [2 N H W] GPU: what may be a boundary, in any order
+  uint64_t* num_pairs;        // [1] GPU: how many, zeroed
   int64_t N, H, W, C, V, num_triangles;
-  int64_t pos_stride;  // elements from one image's positions to the next; 0: shared
-  int64_t crease;      // which jumps of colour within a surface count: a CreaseMode
+  int64_t pos_stride;                           // elements from one image's positions to the next; 0: shared
+  int64_t width_reciprocal, height_reciprocal;  // of W and H
+  int64_t crease;                               // which jumps of colour within a surface count: a CreaseMode
 };
 
 // Where a surface that occludes another ends between two neighbours; one surface if it reaches the other's triangle.
@@ -187,16 +193,28 @@ GLR_FUNC void boundary_bwd(const EdgeGradientsParams<T>& p, const PixelPair& pai
 
 #ifdef GLR_WARP_SIZE
 
+// Most pairs that see different triangles see one surface without a crease. Few are left for the kernel below, which
+// does much more for each.
+template <class T>
+GLR_KERNEL edge_gradients_find(const EdgeGradientsParams<T>& p) {
+  list_pairs(p, [&](const PixelWalk& at, bool vertical) {
+    const T* id = p.rast + at.index * 4 + 3;
+    PixelPair pair;
+    if (id[vertical ? 4 * p.W : 4] == id[0]) return false;
+    if (!load_pair(p, at.image, int32_t(at.x), int32_t(at.y), vertical, &pair)) return false;
+    Jump<T> jump;
+    return find_crease(p, pair, &jump) || compare_pair(p, pair).kind != kOneSurface;
+  });
+}
+GLR_EXPORT(edge_gradients_find, EdgeGradientsParams)
+
 template <class T>
 GLR_KERNEL edge_gradients_bwd(const EdgeGradientsParams<T>& p) {
-  GLR_FOR_EACH_PIXEL(row, x, p.N * p.H, p.W) {
-    const int64_t image = row / p.H;
-    const int32_t y = int32_t(row - image * p.H);
-    for (int axis = 0; axis < 2; ++axis) {
-      PixelPair pair;
-      if (id_differs(p, row, y, x, axis, 1) && load_pair(p, image, x, y, axis, &pair))
-        boundary_bwd(p, pair, compare_pair(p, pair));
-    }
+  GLR_FOR_EACH(i, int64_t(*p.num_pairs)) {
+    const ListedPair place = listed_pair(p, p.pairs[i]);
+    PixelPair pair;
+    if (load_pair(p, place.image, place.x, place.y, place.vertical, &pair))
+      boundary_bwd(p, pair, compare_pair(p, pair));
   }
 }
 

@@ -170,6 +170,7 @@ class KernelFile:
         threads: int | None = None,
         constants: Constants = (),
         most_additions: int = 64,
+        blocks: int = ENOUGH_BLOCKS,
         **fields: _Value,
     ) -> None:
         """Runs a kernel where its tensors live; on a GPU, starts it on PyTorch's current stream.
@@ -180,6 +181,7 @@ class KernelFile:
             threads: from `threads_for`, where the caller has already asked; on a CPU.
             constants: macros, as (name, value), for the GPU's compiler.
             most_additions: that one element of the outermost loop makes to one place of a tensor that is added to.
+            blocks: on each of a GPU's multiprocessors, at most; threads stride over the rest.
             fields: of the parameter struct: tensors (None, or left out: a null pointer), addresses
                 within memory that the caller keeps, numbers, lists for arrays. Tensors that are only read may have any
                 strides.
@@ -188,14 +190,13 @@ class KernelFile:
             TypeError, ValueError: the fields do not fit the struct, or the tensors not one another.
             CudaError: the kernel cannot run on this GPU, or starting it failed.
         """
-        self._run([(name, count, ENOUGH_BLOCKS)], threads, constants, most_additions, fields)
+        self._run([(name, count, blocks)], threads, constants, most_additions, fields)
 
     def launch_in_turn(self, launches: Sequence[tuple[str, int, int]], **fields: _Value) -> None:
         """As `launch`, several kernels with the same parameters.
 
         Args:
-            launches: for each its name, the elements of its outermost loop, and of how many blocks on each of a GPU's
-                multiprocessors its threads are at most: they stride over the rest. Only the last may add to tensors.
+            launches: for each its name, `count` and `blocks`. Only the last may add to tensors.
             fields: of the parameter struct, the same for all.
         """
         self._run(launches, None, (), 64, fields)

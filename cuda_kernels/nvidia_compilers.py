@@ -14,8 +14,8 @@ import subprocess
 __all__ = ["NVCC_VARIABLES", "CudaError", "Nvcc", "Nvrtc", "compilers_for", "find_compilers", "passed_over"]
 
 NVCC_VARIABLES = ("NVCC_PREPEND_FLAGS", "NVCC_APPEND_FLAGS")  # from which nvcc takes options
-# Before version 13.5 it takes lambdas in templates for functions of the host, which it does not compile, unless all that
-# is not marked counts as the device's.
+# Before 13.5 NVRTC takes lambdas in templates for functions of the host, which it does not compile, unless all that is
+# not marked counts as the device's.
 _NVRTC_OPTIONS = ("-default-device",)
 _PATIENCE = 60  # seconds for nvcc to say its version
 # Of NVIDIA's systems on a chip: machine code runs on them alone, and they run no other.

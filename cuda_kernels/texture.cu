@@ -163,6 +163,7 @@ template <Filter F, Boundary B, class T>
 GLR_KERNEL texture_image_bwd(const TextureParams<T>& p) {
   constexpr int D = Coordinates<B, T>::D;
   const bool by_coordinates = p.grad_uv || p.grad_uv_da || p.grad_mip_level_bias;
+  with_channels<B>(p, [](auto with) { begin_texel_sums<decltype(with)::K, T>(); });
   GLR_FOR_EACH_SPAN_TOGETHER(span, p) {
     SpanLevels<T> levels;
     SpanPoints<T> points;
@@ -200,6 +201,7 @@ GLR_KERNEL texture_image_bwd(const TextureParams<T>& p) {
     for (int32_t j = 0; p.grad_mip_level_bias && j < span.count; ++j)
       p.grad_mip_level_bias[span.first + j] = grads.level[j];
   }
+  with_channels<B>(p, [&](auto with) { end_texel_sums<decltype(with)::K, T>(p); });
 }
 
 struct Forward {

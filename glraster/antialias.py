@@ -225,7 +225,14 @@ def fields_of_image(color, rast, pos, tri, neighbours) -> dict[str, Any]:
 def _numbers_of_image(color_shape, pos_shape, num_triangles: int) -> dict[str, int]:
     (N, H, W, C), V = color_shape, pos_shape[-2]
     sizes = {"N": N, "H": H, "W": W, "C": C, "V": V, "num_triangles": num_triangles}
+    sizes |= {"width_reciprocal": reciprocal(W), "height_reciprocal": reciprocal(H)}
     return sizes | {"pos_stride": V * 4 if len(pos_shape) == 3 and pos_shape[0] > 1 else 0}
+
+
+def list_of_pairs(rast) -> dict[str, torch.Tensor]:
+    """Where kernels list pairs of neighbouring pixels, on a GPU: room for all of them, and their number, so far 0."""
+    room = new_output(rast, rast.numel() // 2, dtype=torch.int64)
+    return {"pairs": room, "num_pairs": new_zeros(rast, 1, dtype=torch.int64)}
 
 
 def _copied(tensor):
@@ -235,11 +242,9 @@ def _copied(tensor):
 
 
 def _launch(kernel, color, rast, pos, tri, neighbours, boost, **tensors):
-    _, H, W, _ = rast.shape
     count, launches = rast.numel() // 4, []
     if runs_on_gpu(color.device):
-        tensors["pairs"] = new_output(rast, 2 * count, dtype=torch.int64)
-        tensors["num_pairs"] = new_zeros(rast, 1, dtype=torch.int64)
+        tensors |= list_of_pairs(rast)
         launches.append(("antialias_find", count, ENOUGH_BLOCKS))
         count *= 2
     KERNELS.launch_in_turn(
@@ -247,8 +252,6 @@ def _launch(kernel, color, rast, pos, tri, neighbours, boost, **tensors):
         **fields_of_image(color, rast, pos, tri, neighbours),
         **tensors,
         pos_gradient_boost=boost,
-        width_reciprocal=reciprocal(W),
-        height_reciprocal=reciprocal(H),
     )
 
 

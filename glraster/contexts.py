@@ -17,10 +17,11 @@ from . import software
 from .facing import drop_unseen
 from .scene import Scene, Visibility
 
-__all__ = ["OpenGLRasterizer", "RasterizeContext", "SoftwareRasterizer", "context", "context_of"]
+__all__ = ["OpenGLRasterizer", "RasterizeContext", "SoftwareRasterizer", "context", "context_of", "draws_slowly"]
 
 _log = logging.getLogger(__name__)
 _BACKENDS = ("auto", "opengl", "software")
+_FEW_GRAPHICS_UNITS = ((9, 0), (10, 0), (10, 3))  # compute capabilities: H100, H200; B100, B200; B300
 _handles = itertools.count()
 _contexts: "weakref.WeakValueDictionary[int, RasterizeContext]" = weakref.WeakValueDictionary()
 
@@ -31,8 +32,8 @@ def context(device: torch.device | str | int | None = None, backend: str = "auto
     Args:
         device: where the tensors live: 'cpu', a CUDA device, its index, or None for the current CUDA device (the CPU
             where PyTorch sees none).
-        backend: 'opengl', 'software', or 'auto' for OpenGL where it is to be had, else software; the logger 'glraster'
-            says why (level INFO).
+        backend: 'opengl', 'software', or 'auto' for OpenGL where it is to be had and not the slower one (see
+            docs/opengl.md), else software; the logger 'glraster' says why (level INFO).
 
     Returns:
         An `OpenGLRasterizer` or a `SoftwareRasterizer`.
@@ -43,6 +44,9 @@ def context(device: torch.device | str | int | None = None, backend: str = "auto
     """
     if backend not in _BACKENDS:
         raise ValueError(f"context(): backend must be 'auto', 'opengl' or 'software', got {backend!r}")
+    if backend == "auto" and draws_slowly(_resolve_device("context", device)):
+        _log.info("the software rasterizer draws, since this GPU has few units for graphics")
+        return SoftwareRasterizer(device)
     if backend != "software":
         try:
             return OpenGLRasterizer(device=device)
@@ -51,6 +55,11 @@ def context(device: torch.device | str | int | None = None, backend: str = "auto
                 raise
             _log.info("the software rasterizer draws, since there is no OpenGL: %s", error)
     return SoftwareRasterizer(device)
+
+
+def draws_slowly(device: torch.device) -> bool:
+    """Whether a GPU is made for computing, with so few units for graphics that OpenGL is the slower rasterizer."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) in _FEW_GRAPHICS_UNITS
 
 
 def context_of(handle: int) -> "RasterizeContext | None":

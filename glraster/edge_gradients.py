@@ -4,9 +4,17 @@ from typing import Literal
 
 import torch
 
-from glraster.cuda_kernels.launcher import KernelFile, new_output, new_output_like, new_sum_like, rounded
+from glraster.cuda_kernels.launcher import (
+    ENOUGH_BLOCKS,
+    KernelFile,
+    new_output,
+    new_output_like,
+    new_sum_like,
+    rounded,
+    runs_on_gpu,
+)
 
-from .antialias import TopologyHash, check_image, fields_of_image
+from .antialias import TopologyHash, check_image, fields_of_image, list_of_pairs
 from .operators import Operator, save
 
 __all__ = ["edge_gradients"]
@@ -103,8 +111,16 @@ def _jvp(tangent_color, tangent_pos, color, *inputs):
 
 
 def _launch(kernel, color, rast, pos, tri, neighbours, crease, **tensors):
-    given = fields_of_image(color, rast, pos, tri, neighbours)
-    KERNELS.launch(kernel, rast.numel() // 4, **given, crease=crease, **tensors)
+    count, launches = rast.numel() // 4, []
+    if runs_on_gpu(color.device) and kernel == "edge_gradients_bwd":
+        tensors |= list_of_pairs(rast)
+        launches.append(("edge_gradients_find", count, ENOUGH_BLOCKS))
+    KERNELS.launch_in_turn(
+        [*launches, (kernel, count, ENOUGH_BLOCKS)],
+        **fields_of_image(color, rast, pos, tri, neighbours),
+        **tensors,
+        crease=crease,
+    )
 
 
 _inputs = "Tensor color, Tensor rast, Tensor pos, Tensor tri, Tensor neighbours, int crease"

@@ -4,7 +4,7 @@ import functools
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 import torch
 
@@ -140,7 +140,7 @@ def build_levels_jvp(tangent_tex: torch.Tensor, num_levels: int) -> list[torch.T
 def build_levels_bwd(grad_levels: list[torch.Tensor]) -> None:
     """d levels / d tex: adds the gradients of levels 1..k to that of level 0, in place, through all levels."""
     steps = zip(grad_levels[:0:-1], reversed(_steps(grad_levels[0].shape, len(grad_levels))), strict=True)
-    calls = [
+    calls: list[tuple[int, dict[str, Any]]] = [
         (count, {"grad_fine": grad_levels[at], "grad_coarse": grad, **numbers})
         for grad, (at, count, _, numbers) in steps
     ]

@@ -8,6 +8,7 @@ from typing import Any, SupportsIndex
 import torch
 
 from glraster.cuda_kernels.launcher import (
+    ENOUGH_BLOCKS,
     KernelFile,
     channels_constant,
     new_output,
@@ -292,9 +293,12 @@ def _launch(direction, uv, uv_da, mip_level_bias, lookup, level, copies=1, threa
     as_double = [k for k, grad in enumerate(grads) if grad is not None and grad.dtype == torch.float64]
     filter_mode = lookup[0]
     kernel = filter_mode if filter_mode in ("nearest", "linear") else "mipmap"
+    # Few blocks for gradients: each sums what many pixels add to one place, as background does.
+    blocks = 16 if direction == "bwd" else ENOUGH_BLOCKS
     KERNELS.launch(
         f"texture_{kernel}_{direction}",
         uv.shape[:3].numel(),
+        blocks=blocks,
         threads=threads,
         **{"uv": uv, "uv_da": uv_da, "mip_level_bias": mip_level_bias, "level": level},
         **_numbers(uv.shape, level[0].shape, len(level), uv.dtype, *lookup),

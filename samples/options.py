@@ -16,13 +16,13 @@ def make_parser(doc: str, out: str, context: str | None = "software") -> argpars
     Args:
         doc: the sample's docstring, shown by --help.
         out: default of --out: a picture, or a folder for several files.
-        context: default of --context; None means gl where OpenGL is to be had, else software.
+        context: default of --context; None leaves the choice to `glraster.context`.
     """
     parser = make_opengl_parser(doc, out)
     parser.add_argument(
         "--device", type=as_device, help="cpu, cuda or cuda:N (default: cuda where there is one, else cpu)"
     )
-    default = context or "gl where available, else software"
+    default = context or "gl where available and not slower, else software"
     parser.add_argument(
         "--context", choices=["gl", "software"], default=context, help=f"rasterizer (default: {default})"
     )
@@ -47,7 +47,7 @@ def make_context(args: argparse.Namespace) -> glraster.RasterizeContext:
         glctx = glraster.context(args.device, backend)
     except glraster.OpenGLError as error:
         raise SystemExit(f"error: {error}") from error
-    if backend == "auto" and isinstance(glctx, glraster.SoftwareRasterizer):
+    if backend == "auto" and glctx.device.type == "cpu" and isinstance(glctx, glraster.SoftwareRasterizer):
         print("No OpenGL here (`glraster doctor` says why): using the software rasterizer.")
     return glctx
 

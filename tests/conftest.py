@@ -58,6 +58,24 @@ def cuda() -> torch.device:
 
 
 @pytest.fixture
+def deterministic():
+    """Every sum of gradients has the same bits on every run."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture
+def same_bits(request, device) -> None:
+    """For tests that compare the bits of gradients: a GPU's atomic additions come in any order unless told otherwise.
+
+    A CPU is told nothing: it keeps its order in scenes as small as those of tests.
+    """
+    if device.type == "cuda":
+        request.getfixturevalue("deterministic")
+
+
+@pytest.fixture
 def no_gpu() -> None:
     """Skips where PyTorch sees a GPU."""
     if torch.cuda.is_available():

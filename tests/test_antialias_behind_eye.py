@@ -236,5 +236,5 @@ def test_bad_positions_give_finite_images(device, value, column):
     changed = pos.float()
     changed[:, ::3, column] = value
     changed = changed.to(device).requires_grad_()
-    color = torch.rand(2, 17, 23, 3, device=device, generator=torch.Generator().manual_seed(0))
+    color = torch.rand(2, 17, 23, 3, generator=torch.Generator().manual_seed(0)).to(device)
     assert antialias(color, rast.to(device), changed, tri.to(device)).isfinite().all()

@@ -91,6 +91,7 @@ def test_expanded_inputs_sum_their_gradients(scene, name):
         torch.testing.assert_close(a, b.sum(0, keepdim=True))
 
 
+@pytest.mark.usefixtures("same_bits")
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_strides_of_gradients_do_not_matter(scene, name):
     operation, inputs = scene.operations[name]
@@ -121,6 +122,7 @@ def test_outputs_are_the_same_in_every_mode(scene, name):
         assert all(torch.equal(a, b) for a, b in zip(results, expected, strict=True))
 
 
+@pytest.mark.usefixtures("same_bits")
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_each_output_alone_and_backward_twice(scene, name):
     operation, inputs = scene.operations[name]

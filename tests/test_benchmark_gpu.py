@@ -83,7 +83,7 @@ def test_scenes_that_fit(benchmark, monkeypatch):
     Case = sys.modules["operations"].Case
     made = [Case("one", lambda: 2.0, 8), Case("two", run_out, 8)]
     monkeypatch.setattr(benchmark, "cases", lambda *_: iter(made))
-    rows = benchmark.measure({}, ((1000,), (32, 64), (1,)), 1, torch.device("cpu"), 4.0)
+    rows, _ = benchmark.measure({}, [(1, 32, 1000), (1, 64, 1000)], 1, torch.device("cpu"), 4.0, False)
     assert [(row.operation, row.size, row.ms, row.floor_ms) for row in rows] == [("one", 32, 2, 2), ("one", 64, 2, 2)]
 
 
@@ -93,7 +93,9 @@ def test_tables_and_plot(benchmark, tmp_path):
         for operation in ("texture", "texture backward")
         for size in (512, 1024)
     ]
-    benchmark.save(rows, [("a call", 9.5)], [("a promise", 1.5, "ms", 2.0)], "Card", 4e9, tmp_path / "Card")
+    kernel_rows = [benchmark.KernelRow("rasterize", 1, 32, 1000, "rasterize_tiles_f32", 1.0, 7.5)]
+    calls, promised = [("a call", 9.5)], [("a promise", 1.5, "ms", 2.0)]
+    benchmark.save(rows, kernel_rows, calls, promised, "Card", 4e9, tmp_path / "Card")
     with open(tmp_path / "Card" / "operations.csv") as file:
         table = list(csv.reader(file))
     assert table[0][-2:] == ["floor_ms", "ratio"] and table[1] == [

@@ -38,20 +38,26 @@ def picture(glctx, pos, attr, tex, tri, topology=None, size=(24, 20)):
     return glraster.antialias(image, rast, pos, tri, topology)
 
 
-def assert_same(compiled, eager, leaves):
+def assert_same(compiled, eager, leaves, equal=torch.equal):
     """Equal to the last bit, forward and backward."""
     mine, theirs = compiled(*leaves), eager(*leaves)
-    assert torch.equal(mine, theirs)
+    assert equal(mine, theirs)
     weights = torch.rand(theirs.shape, generator=torch.Generator().manual_seed(1)).to(theirs)
     wanted = [leaf for leaf in leaves if leaf.requires_grad]
     for a, b in zip(*(torch.autograd.grad(out, wanted, weights) for out in (mine, theirs)), strict=True):
-        assert torch.equal(a, b) and b.any()
+        assert equal(a, b) and b.any()
+
+
+def equal_but_for_fusion(a, b):
+    """To 1e-5 of the largest: code that PyTorch generates for GPUs rounds a product and the sum it goes into once."""
+    return a.shape == b.shape and bool((a - b).abs().max() <= 1e-5 * b.abs().max())
 
 
 def whole(function, backend="aot_eager", **options):
     return torch.compile(function, backend=backend, fullgraph=True, **options)
 
 
+@pytest.mark.usefixtures("same_bits")
 def test_every_operation(glctx, scene):
     leaves, tri = scene
 
@@ -63,6 +69,7 @@ def test_every_operation(glctx, scene):
     assert explained.graph_break_count == 0 and explained.graph_count == 1
 
 
+@pytest.mark.usefixtures("same_bits")
 @pytest.mark.slow
 def test_inductor(device, scene):
     leaves, tri = scene
@@ -72,7 +79,8 @@ def test_inductor(device, scene):
     def model(pos, attr, tex):
         return picture(glctx, pos, attr, tex, tri, topology)
 
-    assert_same(whole(model, "inductor"), model, leaves)
+    equal = torch.equal if device.type == "cpu" else equal_but_for_fusion
+    assert_same(whole(model, "inductor"), model, leaves, equal)
 
 
 TEXTURES = [
@@ -85,6 +93,7 @@ TEXTURES = [
 ]
 
 
+@pytest.mark.usefixtures("same_bits")
 @pytest.mark.parametrize(("filter_mode", "boundary_mode", "with_da", "with_bias", "mip"), TEXTURES)
 def test_textures(device, filter_mode, boundary_mode, with_da, with_bias, mip):
     cube = boundary_mode == "cube"
@@ -113,6 +122,7 @@ def test_textures(device, filter_mode, boundary_mode, with_da, with_bias, mip):
     assert_same(whole(model), model, leaves)
 
 
+@pytest.mark.usefixtures("same_bits")
 def test_range_mode_and_peeling(glctx, device):
     pos, tri = (tensor.to(device) for tensor in soup(0, 1, 12, behind_eye=0.0))
     pos = pos[0].requires_grad_()
@@ -252,6 +262,7 @@ def test_tensors_without_data(scene):
         glraster.interpolate(attr, rast, tri)
 
 
+@pytest.mark.usefixtures("same_bits")
 def test_autocast(device):
     tri = torch.tensor([[0, 1, 2]], dtype=torch.int32, device=device)
     attr = torch.rand(3, 2, device=device, dtype=torch.bfloat16, requires_grad=True)

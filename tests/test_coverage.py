@@ -3,7 +3,7 @@
 import pytest
 import torch
 from reference import rasterize as reference
-from scenes import soup, sphere, triangles
+from scenes import drawn_by_a_card, soup, sphere, triangles
 
 import glraster
 from glraster import rasterize
@@ -87,8 +87,12 @@ def test_meshes_are_watertight(glctx, step, offset, seed):
 @pytest.mark.parametrize("scale", [1e3, 1e6])
 def test_meshes_far_larger_than_the_view_are_watertight(glctx, scale):
     points, tri = grid(0, 0, 0)
-    hub = points[44].clone()
-    assert (coverage_of_each(glctx, flat((points - hub) * scale), tri, (33, 31)) == 1).all()
+    points -= points[44].clone()  # a corner in the middle of the view
+    if drawn_by_a_card(glctx):  # up to what the context promises; llvmpipe goes on
+        scale = min(scale, 0.99 * glctx.reach / float(points.abs().max()))
+    count = coverage_of_each(glctx, flat(points * scale), tri, (33, 31))
+    wrong = [(*place.tolist(), int(count[tuple(place)])) for place in (count != 1).nonzero()]
+    assert not wrong, f"row, column, number of triangles: {wrong}"
 
 
 @pytest.mark.parametrize("seed", range(3))

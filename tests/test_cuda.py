@@ -18,13 +18,6 @@ import glraster
 from glraster.cuda_kernels import cuda as cuda_kernels
 
 
-@pytest.fixture
-def deterministic():
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
 def test_views_at_odd_addresses(cuda):
     """Kernels read four channels at once; a contiguous view may begin anywhere."""
     tensors = inputs(cuda)
@@ -170,10 +163,13 @@ def test_a_failed_call_leaves_the_context_usable(cuda, request, kind):
     context.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tool", ["memcheck", "racecheck", "synccheck"])
 def test_sanitizer(cuda, compute_sanitizer, tool):
     """A small set of every operation; each tensor is an allocation of its own, so that no overrun stays inside one."""
-    command = [compute_sanitizer, "--tool", tool, "--error-exitcode", "1", sys.executable]
+    # cuda-bindings asks the driver for functions that it may lack, which is no error of a kernel.
+    quiet = ["--report-api-errors", "no"] if tool == "memcheck" else []
+    command = [compute_sanitizer, "--tool", tool, *quiet, "--error-exitcode", "1", sys.executable]
     environment = os.environ | {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
     script = Path(__file__).with_name("sanitized.py")
     done = subprocess.run([*command, str(script)], env=environment, capture_output=True, text=True)

@@ -20,13 +20,6 @@ def two_threads():
     torch.set_num_threads(before)
 
 
-@pytest.fixture
-def deterministic():
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
 def inputs(device, dtype=torch.float32):
     """Views of a sphere in front of and among other triangles, and random attributes and colours."""
     pos, tri = sphere(4, num_views=2)  # enough triangles for several threads

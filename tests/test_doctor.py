@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from glraster.cli import main
-from glraster.doctor import Finding, compilers, healthy, rendering
+from glraster.doctor import Finding, compilers, healthy, rendering, system
 
 HERE = Path(__file__).parent
 
@@ -241,6 +241,16 @@ def test_software_behind_an_opengl_context_is_seen(monkeypatch):
     monkeypatch.setattr(rendering.glraster, "RasterizeGLContext", TakenOver)
     (finding,) = rendering.render("RasterizeGLContext", "cpu")
     assert finding.status == "broken" and "software rasterizer has taken over" in finding.found
+
+
+@pytest.mark.parametrize("capability, faster", [((8, 9), False), ((9, 0), True)])
+def test_the_faster_context_is_named(monkeypatch, capability, faster):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr("glraster.interop.cuda_gl.interop_reason", lambda device: None)
+    (finding,) = system.gl_cuda_interop()
+    assert finding.status == "ok" and ("SoftwareRasterizer is the faster context" in finding.found) == faster
 
 
 def test_absent_tools_are_no_fault(tmp_path):

@@ -333,6 +333,7 @@ def test_dual_tensors_equal_jvp(scene):
         assert forward_ad.unpack_dual(draw(*primals)).tangent is None
 
 
+@pytest.mark.usefixtures("same_bits")
 def test_dual_tensors_and_gradients_at_once(scene):
     draw, (pos, attr) = scene
     tangents = random_like((pos, attr), 1)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from reference import rasterize as reference
-from scenes import EMPTY_TRI, assert_same_visibility, soup, sphere, triangles
+from scenes import EMPTY_TRI, assert_same_visibility, drawn_by_a_card, shown_nearby, soup, sphere, triangles
 
 import glraster
 from glraster import rasterize
@@ -65,11 +65,24 @@ def test_equals_reference(glctx, device, dtype, resolution):
     pos, tri = soup(1, 3, 40)
     rast, rast_db = rasterize(glctx, pos.to(device, dtype), tri.to(device), resolution)
     rast, rast_db, ids = rast.cpu(), rast_db.cpu(), ids_of(rast.cpu())
-    assert_same_visibility(ids, reference.rasterize(pos, tri, resolution), pos, tri)
+    expected = reference.rasterize(pos, tri, resolution)
+    assert_same_visibility(ids, expected, pos, tri, clips_first=drawn_by_a_card(glctx))
     expected, expected_db = reference.barycentrics(pos, tri, ids, resolution)
     tolerance = 1e-5 if dtype == torch.float32 else 1e-12
     torch.testing.assert_close(rast.double(), expected, rtol=0, atol=tolerance)
     torch.testing.assert_close(rast_db.double(), expected_db, rtol=100 * tolerance, atol=tolerance)
+
+
+def test_what_cards_may_show_is_shown_nearby():
+    # All that moving the picture by a step of the grid changes, and next to nothing of what 1/8 pixel changes.
+    pos, tri = soup(1, 1, 40)
+    H, W = 33, 47
+    expected = reference.rasterize(pos, tri, (H, W))
+    for step, least, most in ((1 / 256, 1.0, 1.0), (1 / 8, 0.0, 0.1)):
+        moved = pos.double() + step * pos[..., 3:] * torch.tensor([2 / W, -2 / H, 0, 0])
+        ids = reference.rasterize(moved, tri, (H, W))
+        differ = ids != expected
+        assert differ.sum() > 2 and least <= shown_nearby(differ, ids, pos, tri).double().mean() <= most
 
 
 def test_mesh_equals_reference(glctx, device):

@@ -45,13 +45,6 @@ def threads():
     torch.set_num_threads(before)
 
 
-@pytest.fixture
-def deterministic():
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
 def render(device, textured=False):
     """An image of a sphere, and gradients."""
     pos, tri = sphere(3, 2)

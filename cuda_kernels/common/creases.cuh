@@ -55,7 +55,9 @@ GLR_STEP int lines_of_one_color(const Params<T>& p, int64_t image, int32_t x, in
   const int64_t pixel = (image * p.H + y) * p.W + x;
   const T *id = p.rast + pixel * 4 + 3, *color = p.color + pixel * p.C;
   int lines = 0;
+  GLR_ROLLED
   for (int dy = -1; dy <= 1; ++dy) {
+    GLR_ROLLED
     for (int dx = -1; dx <= 1; ++dx) {
       const int64_t step = dy * p.W + dx;
       if (step == 0 || x + dx < 0 || x + dx >= p.W || y + dy < 0 || y + dy >= p.H || id[step * 4] != id[0]) continue;

@@ -31,11 +31,9 @@ static __device__ __forceinline__ PixelSpan span_up_to(int64_t pixel, int64_t en
   return {divide(first, pixels, reciprocal), first, 1, pixel >= end};
 }
 
-#define GLR_FOR_EACH_SPAN_TOGETHER(span, p)                                                                 \
-  const int64_t glr_end_ = (p).N * (p).H * (p).W;                                                           \
-  for (int64_t glr_i_ = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;                                     \
-       glr_i_ - int64_t(threadIdx.x % GLR_WARP_SIZE) < glr_end_; glr_i_ += int64_t(gridDim.x) * blockDim.x) \
-    if (const PixelSpan span = span_up_to(glr_i_, glr_end_, (p).H * (p).W, (p).image_reciprocal); true)
+#define GLR_FOR_EACH_SPAN_TOGETHER(span, p)        \
+  GLR_FOR_EACH_TOGETHER(glr_i_, (p).N*(p).H*(p).W) \
+  if (const PixelSpan span = span_up_to(glr_i_, glr_end_, (p).H * (p).W, (p).image_reciprocal); true)
 
 #else
 

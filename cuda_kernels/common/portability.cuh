@@ -36,10 +36,15 @@ constexpr int kWarpSize = GLR_WARP_SIZE;
 #define GLR_RARE static __device__ __noinline__
 #define GLR_KERNEL static __device__ void
 #define GLR_UNROLL(n) GLR_PRAGMA(unroll n)
+#define GLR_ROLLED GLR_UNROLL(1)  // a loop that would take registers which the rest of the kernel needs
 #define GLR_VECTOR __align__(16)  // 128 bits in one access; the launcher sees to it that tensors start at multiples
 #define GLR_FOR_EACH(i, n)      \
   const int64_t glr_end_ = (n); \
   for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; i < glr_end_; i += int64_t(gridDim.x) * blockDim.x)
+#define GLR_FOR_EACH_TOGETHER(i, n)                                \
+  const int64_t glr_end_ = (n);                                    \
+  for (int64_t i = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; \
+       i - int64_t(threadIdx.x % GLR_WARP_SIZE) < glr_end_; i += int64_t(gridDim.x) * blockDim.x)
 
 #ifndef GLR_DETERMINISTIC
 
@@ -119,6 +124,7 @@ using std::sqrt;
 #define GLR_RARE static __attribute__((noinline, cold))  // work that hardly ever comes: a call on either target
 #define GLR_KERNEL static void
 #define GLR_UNROLL(n) GLR_PRAGMA(GCC unroll n)
+#define GLR_ROLLED
 #define GLR_VECTOR
 #define GLR_HOST_ENTRY extern "C" __attribute__((visibility("default")))
 #define GLR_ENTRY(entry, Params, kernel)                                                           \
@@ -129,6 +135,8 @@ using std::sqrt;
 #define GLR_FOR_EACH(i, n)                                       \
   const int64_t glr_end_ = (n), glr_chunk_ = chunk_of(glr_end_); \
   _Pragma("omp parallel for schedule(dynamic, glr_chunk_)") for (int64_t i = 0; i < glr_end_; ++i)
+
+#define GLR_FOR_EACH_TOGETHER GLR_FOR_EACH
 
 // The thread count of one kernel call. OpenMP keeps the setting per calling thread and PyTorch shares the runtime,
 // so it is put back afterwards.

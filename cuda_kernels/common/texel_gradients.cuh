@@ -63,6 +63,133 @@ GLR_FUNC LaneRun footprint_run(bool adds, const void* level, const SpanFootprint
   }
 }
 
+// The gradient of a level's texel: of T, or of double from p.first_double on.
+template <class T, class Params, int n>
+GLR_FUNC void add_to_texel(const Params& p, int32_t k, void* level, int64_t at, const T (&sums)[n]) {
+  if (k < p.first_double)
+    atomic_add_sums(static_cast<T*>(level) + at, sums);
+  else
+    atomic_add_sums(static_cast<double*>(level) + at, sums);
+}
+
+#ifndef GLR_DETERMINISTIC
+
+constexpr int kMostTextureWarps = 4;  // of a block
+
+// What a warp has summed of pixels that all read the same four texels, and has not added to them yet: background, where
+// coordinates are zero, or one texel on the whole screen. Else every warp of the image would add to a few addresses.
+template <class T, int n>
+struct PendingTexels {
+  int32_t k, times;  // the level, -1: nothing
+  int64_t image;     // rather than a pointer, of which the compiler would not know that it leads to global memory
+  TexelIndex texel[4];
+  T sums[4][n];
+
+  GLR_MEMBER bool is_of(const PendingTexels& other) const {
+    bool same = other.k == k && other.image == image;
+    for (int i = 0; i < 4; ++i) same &= texel[i] == other.texel[i];
+    return same;
+  }
+  GLR_MEMBER bool is_of(int32_t other_k, int64_t other_image, const SpanFootprints<T>& prints) const {
+    bool same = other_k == k && other_image == image;
+    for (int i = 0; i < 4; ++i) same &= texel[i] == prints.texel[i][0];
+    return same;
+  }
+  GLR_MEMBER void begin(int32_t new_k, int64_t new_image, const SpanFootprints<T>& prints) {
+    k = new_k, times = 0, image = new_image;
+    for (int i = 0; i < 4; ++i) {
+      texel[i] = prints.texel[i][0];
+      for (int j = 0; j < n; ++j) sums[i][j] = T(0);
+    }
+  }
+  GLR_MEMBER void add(const T (&values)[4][n]) {
+    for (int i = 0; i < 4; ++i)
+      for (int j = 0; j < n; ++j) sums[i][j] += values[i][j];
+  }
+  template <class Params>
+  GLR_MEMBER void flush(const Params& p) {
+    if (k < 0) return;
+    void* level = grad_texels_of(p, k, image);
+    for (int i = 0; i < 4; ++i)
+      if (texel[i] >= 0) add_to_texel(p, k, level, int64_t(texel[i]) * n, sums[i]);
+    k = -1;
+  }
+};
+
+// Of this block's warps; of their pixels' lower levels and of the upper ones. Its first lane alone uses a warp's.
+template <class T, int n>
+GLR_FUNC PendingTexels<T, n>* pending_texels(int32_t upper) {
+  static __shared__ PendingTexels<T, n> pending[2][kMostTextureWarps];
+  return pending[upper];
+}
+
+// To be called by all threads of the block, before and after all that they add.
+template <int K, class T>
+GLR_FUNC void begin_texel_sums() {
+  if constexpr (K > 0 && K <= 4)
+    for (int32_t upper = 0; threadIdx.x % GLR_WARP_SIZE == 0 && upper < 2; ++upper)
+      pending_texels<T, K>(upper)[threadIdx.x / GLR_WARP_SIZE].k = -1;
+}
+
+template <int K, class T, class Params>
+GLR_FUNC void end_texel_sums(const Params& p) {
+  if constexpr (K > 0 && K <= 4) {
+    __syncthreads();
+    for (int32_t upper = 0; threadIdx.x == 0 && upper < 2; ++upper) {
+      PendingTexels<T, K>* pending = pending_texels<T, K>(upper);
+      for (int k = 1; k < int(blockDim.x / GLR_WARP_SIZE); ++k) {
+        if (pending[k].k >= 0 && pending[k].is_of(pending[0]))
+          pending[0].add(pending[k].sums);
+        else
+          pending[k].flush(p);
+      }
+      pending[0].flush(p);
+    }
+  }
+}
+
+// Adds what all lanes of a warp add to one footprint, if they do; false if they don't.
+template <int K, class Params, class T>
+GLR_FUNC bool add_as_warp(const Params& p, const LaneRun& run, int32_t upper, int32_t k, int64_t image,
+                          const SpanFootprints<T>& prints, const T* grad_out) {
+  if constexpr (K > 0 && K <= 4) {
+    constexpr int32_t most = 64;  // sums in a row, lest they lose digits
+    const bool whole = run.first && run.length == GLR_WARP_SIZE;
+    if (!__shfl_sync(kAllLanes, whole, 0)) return false;
+    if (p.M == 1) image = 0;
+    PendingTexels<T, K>& pending = pending_texels<T, K>(upper)[threadIdx.x / GLR_WARP_SIZE];
+    if (whole && (!pending.is_of(k, image, prints) || pending.times == most)) {
+      pending.flush(p);
+      pending.begin(k, image, prints);
+    }
+    for (int row = 0; row < 4; row += 2) {
+      T values[2][K];
+      for (int i = 0; i < 2; ++i)
+        for (int j = 0; j < K; ++j) values[i][j] = prints.weight[row + i][0] * fetch<T>(grad_out + j);
+      sum_over_lanes(run, reinterpret_cast<T(&)[2 * K]>(values));
+      for (int i = 0; whole && i < 2; ++i)
+        for (int j = 0; j < K; ++j) pending.sums[row + i][j] += values[i][j];
+    }
+    if (whole) ++pending.times;
+    return true;
+  }
+  return false;
+}
+
+#else
+
+template <int K, class T>
+GLR_FUNC void begin_texel_sums() {}
+template <int K, class T, class Params>
+GLR_FUNC void end_texel_sums(const Params&) {}
+template <int K, class Params, class T>
+GLR_FUNC bool add_as_warp(const Params&, const LaneRun&, int32_t, int32_t, int64_t, const SpanFootprints<T>&,
+                          const T*) {
+  return false;
+}
+
+#endif
+
 // Neighbours with one footprint, as in magnified textures, gather their sums: all lanes of a warp come here.
 template <int K, Boundary B, class Params, class T>
 GLR_FUNC void add_to_texels(const Params& p, const PixelSpan& span, const SpanLevels<T>& levels, int32_t upper,
@@ -75,6 +202,7 @@ GLR_FUNC void add_to_texels(const Params& p, const PixelSpan& span, const SpanLe
   const bool adds = level != nullptr;
   const LaneRun run = footprint_run(adds, level, prints);
   const T* grad_out = p.grad_out + span.first * C;
+  if (add_as_warp<K>(p, run, upper, k, span.image, prints, grad_out)) return;
   for (int64_t c = 0; c < C; c += n) {
     T g[n] = {};
     for (int j = 0; adds && j < n; ++j) g[j] = fetch<T>(grad_out + c + j);
@@ -86,16 +214,18 @@ GLR_FUNC void add_to_texels(const Params& p, const PixelSpan& span, const SpanLe
       for (int i = 0; run.first && i < 2; ++i) {
         const TexelIndex texel = prints.texel[row + i][0];
         if (B == ZERO && texel < 0) continue;
-        if (k < p.first_double)
-          atomic_add_sums(static_cast<T*>(level) + texel * C + c, values[i]);
-        else
-          atomic_add_sums(static_cast<double*>(level) + texel * C + c, values[i]);
+        add_to_texel(p, k, level, texel * C + c, values[i]);
       }
     }
   }
 }
 
 #else
+
+template <int K, class T>
+GLR_FUNC void begin_texel_sums() {}
+template <int K, class T, class Params>
+GLR_FUNC void end_texel_sums(const Params&) {}
 
 template <class S, Boundary B, class T>
 GLR_FUNC void add_footprint(bool together, S* level, const Footprint<T>& f, const T* grad_out, int64_t C) {
@@ -131,12 +261,6 @@ GLR_STEP void add_to_texels(const Params& p, const PixelSpan& span, const SpanLe
 }
 
 #endif
-
-// Whether other threads add to the same copy of the gradients: on a GPU always.
-template <class Params>
-GLR_FUNC bool is_shared(const Params& p) {
-  return kSpan == 1 || p.shared_gradient;
-}
 
 // What a pixel reads of one level, and its derivatives by the weights x1 and y1.
 template <class V>
@@ -182,16 +306,29 @@ GLR_STEP void read_texels_bwd(const Params& p, const PixelSpan& span, const Span
 template <int K, class S, class Params, class T>
 GLR_FUNC void add_to_nearest(const Params& p, const PixelSpan& span, S* level, const SpanFootprints<T>& prints) {
   const int64_t C = K > 0 ? K : p.C;
-  for (int32_t j = 0; level && !span.again && j < span.count; ++j) {
+  if (!level) return;
+#ifdef GLR_WARP_SIZE  // neighbours with one texel gather their sums, as above
+  const bool adds = !span.again && prints.read[0];
+  S* grad = adds ? level + prints.texel[0][0] * C : nullptr;
+  const uint64_t keys[] = {reinterpret_cast<uint64_t>(grad)};
+  const LaneRun run = lane_run(adds, keys);
+  for (int64_t c = 0; c < C; ++c) {
+    T sum[1] = {adds ? p.grad_out[span.first * C + c] : T(0)};
+    sum_over_lanes(run, sum);
+    if (run.first) atomic_add(&grad[c], S(sum[0]));
+  }
+#else
+  for (int32_t j = 0; j < span.count; ++j) {
     S* grad = level + prints.texel[0][j] * C;
     for (int64_t c = 0; prints.read[j] && c < C; ++c) {
       const T grad_out = p.grad_out[(span.first + j) * C + c];
-      if (is_shared(p))
+      if (p.shared_gradient)
         atomic_add(&grad[c], S(grad_out));
       else
         grad[c] += grad_out;
     }
   }
+#endif
 }
 
 template <int K, class Params, class T>

@@ -8,6 +8,9 @@ constexpr int kTileBits = 40;                        // of the counter of record
 constexpr uint64_t kTileMask = (uint64_t(1) << kTileBits) - 1;
 
 GLR_FUNC int64_t tiles_across(int64_t width) { return (width + kTileWidth - 1) / kTileWidth; }
+GLR_FUNC int64_t tiles_of(int64_t width, int64_t height) {
+  return tiles_across(width) * ((height + kTileHeight - 1) / kTileHeight);
+}
 
 struct ExactDepth {
   DepthPlane plane;
@@ -26,7 +29,7 @@ struct TileRecord {
     ExactDepth exact;
   } depth;
 
-  GLR_MEMBER int64_t tiles() const { return tiles_across(width) * ((height + kTileHeight - 1) / kTileHeight); }
+  GLR_MEMBER int64_t tiles() const { return tiles_of(width, height); }
 
   // Whether a tile lies wholly outside of one side.
   GLR_MEMBER bool is_beside(int64_t x, int64_t y) const {

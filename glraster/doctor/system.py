@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 
+from glraster.contexts import draws_slowly
+
 from .finding import CONTAINER_ADVICE, Finding
 
 __all__ = ["gl_cuda_interop", "gpu_driver", "host_library", "python", "pytorch"]
@@ -114,6 +116,8 @@ def gl_cuda_interop() -> list[Finding]:
     except Exception as error:  # CUDA and OpenGL raise errors of many kinds
         reason = f"{type(error).__name__}: {error}"
     if reason is None:
-        return [Finding(check, "ok", "OpenGL draws into memory that CUDA reads")]
+        slow = draws_slowly(torch.device("cuda", torch.cuda.current_device()))
+        faster = "; SoftwareRasterizer is the faster context: this GPU has few units for graphics" if slow else ""
+        return [Finding(check, "ok", f"OpenGL draws into memory that CUDA reads{faster}")]
     advice = f"RasterizeCudaContext serves CUDA tensors without OpenGL; {CONTAINER_ADVICE}"
     return [Finding(check, "broken", reason, advice)]

@@ -53,14 +53,15 @@ def _compiler() -> list[str]:
 def _build(folder: Path) -> None:
     compile_cxx = [*_compiler(), *_FLAGS]
     kernels = sorted(Path(compiler.__file__).parent.glob("*.cu"))
-    # Known numbers of channels differ from these in the length of loops alone.
-    any_number, fours = (tuple((name, C) for name in _CHANNELS.values()) for C in ("kAnyNumber", "kFours"))
+    # Known numbers of channels differ from these in the length of loops alone, but for gradients of textures.
+    any_number, fours, threes = (tuple((name, C) for name in _CHANNELS.values()) for C in ("kAnyNumber", "kFours", 3))
     options = {
         "plain": compiler.options_for(any_number, False),
         "deterministic": compiler.options_for(any_number, True),
     }
-    options["fours"] = compiler.options_for(fours, False)
-    files = dict.fromkeys(options, kernels) | {"fours": [file for file in kernels if file.stem in _CHANNELS]}
+    options["fours"], options["threes"] = (compiler.options_for(known, False) for known in (fours, threes))
+    files = dict.fromkeys(options, kernels)
+    files |= dict.fromkeys(("fours", "threes"), [file for file in kernels if file.stem in _CHANNELS])
 
     def compile_one(job: tuple[str, Path]) -> None:
         variant, file = job
@@ -94,19 +95,20 @@ class EmulatedGpu:
     def __init__(self, folder: Path, seed: int = 0):
         self._emulate = ctypes.CDLL(str(folder / "libemulation.so")).emulate
         self._emulate.argtypes = [ctypes.c_void_p] * 2 + [ctypes.c_size_t] + [ctypes.c_uint] * 2 + [ctypes.c_uint64]
-        variants = ("plain", "deterministic", "fours")
+        variants = ("plain", "deterministic", "fours", "threes")
         self._kernels = {variant: ctypes.CDLL(str(folder / f"{variant}.so")) for variant in variants}
         self._random = random.Random(seed)
         self.launched: list[str] = []
 
     def launch(self, launches, parameters: bytes, sums: bytes | None = None, *, stride: int = 0) -> None:
         """As `Gpu.launch`, on one thread of the CPU, until the kernels have ended."""
+        known = {3: "threes", 4: "fours", "kFours": "fours"}
         for i, (kernel, count, _) in enumerate(launches):
             own = parameters[i * stride : (i + 1) * stride] if stride else parameters
             content = own + (sums or b"")  # sizes and offsets are multiples of 8
             variant = "plain" if sums is None else "deterministic"
-            if dict(kernel.constants).get(_CHANNELS.get(kernel.file.stem)) in (4, "kFours") and sums is None:
-                variant = "fours"
+            if sums is None:
+                variant = known.get(dict(kernel.constants).get(_CHANNELS.get(kernel.file.stem)), variant)
             entry = getattr(self._kernels[variant], kernel.entry)
             function = ctypes.cast(entry, ctypes.c_void_p)
             grid = min(-(-count // 64), 8)

@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     view = "watch: in a browser, in a window (auto: what there is), or afterwards in OUT/view.mp4"
     work.add_argument("--view", nargs="?", const="auto", default="off", choices=outputs, help=view)
     work.add_argument("--device", type=as_device, help="cpu, cuda or cuda:N (default: cuda where there is one)")
-    context = "rasterizer (default: software; auto: gl where there is OpenGL)"
+    context = "rasterizer (default: software; auto: as glraster.context() chooses)"
     work.add_argument("--context", choices=["auto", "gl", "software"], default="software", help=context)
 
 

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     work.add_argument("--jobs", type=as_count, default=cores, help=jobs)
     work.add_argument("--device", type=as_device, help="cpu, cuda or cuda:N (default: cuda where there is one)")
     contexts = ["auto", "gl", "software"]
-    context = "rasterizer (default: software; auto: gl where there is OpenGL)"
+    context = "rasterizer (default: software; auto: as glraster.context() chooses)"
     work.add_argument("--context", choices=contexts, default="software", help=context)
 
 
