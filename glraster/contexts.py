@@ -230,7 +230,7 @@ class OpenGLRasterizer(RasterizeContext):
         ValueError: a device or mode of another kind; an empty egl_device.
     """
 
-    reach = 1e5
+    reach = 1e4
 
     def __init__(
         self,

@@ -124,8 +124,8 @@ def test_limits_are_those_of_the_code(row, number):
 
 def test_limits_of_modes_are_those_of_the_code():
     text = (DOCS / "limits.md").read_text()
-    assert contexts.OpenGLRasterizer.reach == 1e5 and contexts.SoftwareRasterizer.reach == 1e15
-    assert "1e5 views (OpenGL), 1e15 (software)" in text
+    assert contexts.OpenGLRasterizer.reach == 1e4 and contexts.SoftwareRasterizer.reach == 1e15
+    assert "1e4 views (OpenGL), 1e15 (software)" in text
     with pytest.raises(ValueError, match="max_anisotropy must be .* 1024"):
         texture.__globals__["_check_max_anisotropy"](1025)
     assert "| `max_anisotropy` | 1,024 |" in text
