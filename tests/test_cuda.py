@@ -191,8 +191,10 @@ def test_deterministic(cuda, deterministic):
 
 
 def assert_memory_is_constant(run, device) -> None:
-    """10,000 calls leave no memory behind, PyTorch's or the driver's. Others may use the GPU as well, and take more of it
-    for a while: what a leak takes is missing each time."""
+    """10,000 calls leave no memory behind, PyTorch's or the driver's.
+
+    Others that use the GPU as well may take more of it for a while; what a leak takes is missing each time.
+    """
 
     def memory_after(count: int) -> tuple[int, int]:
         for _ in range(count):

@@ -7,7 +7,7 @@
 template <class T, template <class> class Params>
 GLR_FUNC void* grad_texels_of(const Params<T>& p, int32_t k, int64_t image) {
   if (!p.grad_level[k]) return nullptr;
-  const int64_t copy = p.copies > 1 ? thread_index() : 0;
+  const int64_t copy = kSpan > 1 && p.copies > 1 ? thread_index() : 0;  // a GPU has one
   const int64_t size = k < p.first_double ? sizeof(T) : sizeof(double);
   return static_cast<char*>(p.grad_level[k]) + (copy * p.M + (p.M > 1 ? image : 0)) * p.level_size[k] * size;
 }
@@ -81,7 +81,7 @@ constexpr int kMostTextureWarps = 4;  // of a block
 template <class T, int n>
 struct PendingTexels {
   int32_t k, times;  // the level, -1: nothing
-  int64_t image;     // rather than a pointer, of which the compiler would not know that it leads to global memory
+  int32_t image;     // rather than a pointer, of which the compiler would not know that it leads to global memory
   TexelIndex texel[4];
   T sums[4][n];
 
@@ -90,12 +90,12 @@ struct PendingTexels {
     for (int i = 0; i < 4; ++i) same &= texel[i] == other.texel[i];
     return same;
   }
-  GLR_MEMBER bool is_of(int32_t other_k, int64_t other_image, const SpanFootprints<T>& prints) const {
+  GLR_MEMBER bool is_of(int32_t other_k, int32_t other_image, const SpanFootprints<T>& prints) const {
     bool same = other_k == k && other_image == image;
     for (int i = 0; i < 4; ++i) same &= texel[i] == prints.texel[i][0];
     return same;
   }
-  GLR_MEMBER void begin(int32_t new_k, int64_t new_image, const SpanFootprints<T>& prints) {
+  GLR_MEMBER void begin(int32_t new_k, int32_t new_image, const SpanFootprints<T>& prints) {
     k = new_k, times = 0, image = new_image;
     for (int i = 0; i < 4; ++i) {
       texel[i] = prints.texel[i][0];
@@ -110,6 +110,7 @@ struct PendingTexels {
   GLR_MEMBER void flush(const Params& p) {
     if (k < 0) return;
     void* level = grad_texels_of(p, k, image);
+    GLR_ROLLED
     for (int i = 0; i < 4; ++i)
       if (texel[i] >= 0) add_to_texel(p, k, level, int64_t(texel[i]) * n, sums[i]);
     k = -1;
@@ -150,7 +151,7 @@ GLR_FUNC void end_texel_sums(const Params& p) {
 
 // Adds what all lanes of a warp add to one footprint, if they do; false if they don't.
 template <int K, class Params, class T>
-GLR_FUNC bool add_as_warp(const Params& p, const LaneRun& run, int32_t upper, int32_t k, int64_t image,
+GLR_FUNC bool add_as_warp(const Params& p, const LaneRun& run, int32_t upper, int32_t k, int32_t image,
                           const SpanFootprints<T>& prints, const T* grad_out) {
   if constexpr (K > 0 && K <= 4) {
     constexpr int32_t most = 64;  // sums in a row, lest they lose digits
@@ -183,7 +184,7 @@ GLR_FUNC void begin_texel_sums() {}
 template <int K, class T, class Params>
 GLR_FUNC void end_texel_sums(const Params&) {}
 template <int K, class Params, class T>
-GLR_FUNC bool add_as_warp(const Params&, const LaneRun&, int32_t, int32_t, int64_t, const SpanFootprints<T>&,
+GLR_FUNC bool add_as_warp(const Params&, const LaneRun&, int32_t, int32_t, int32_t, const SpanFootprints<T>&,
                           const T*) {
   return false;
 }
@@ -202,7 +203,7 @@ GLR_FUNC void add_to_texels(const Params& p, const PixelSpan& span, const SpanLe
   const bool adds = level != nullptr;
   const LaneRun run = footprint_run(adds, level, prints);
   const T* grad_out = p.grad_out + span.first * C;
-  if (add_as_warp<K>(p, run, upper, k, span.image, prints, grad_out)) return;
+  if (add_as_warp<K>(p, run, upper, k, int32_t(span.image), prints, grad_out)) return;
   for (int64_t c = 0; c < C; c += n) {
     T g[n] = {};
     for (int j = 0; adds && j < n; ++j) g[j] = fetch<T>(grad_out + c + j);
