@@ -264,6 +264,7 @@ def plot(rows: list[Row], title: str, path: Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(8, 7))
+    axes.set_prop_cycle(color=plt.get_cmap("tab20").colors)
     for operation in dict.fromkeys(row.operation for row in rows):
         chosen = [row for row in rows if row.operation == operation]
         style = {"marker": "x" if "backward" in operation else "o", "linestyle": "", "alpha": 0.7, "label": operation}
