@@ -76,7 +76,7 @@ def large_triangles(size: float, corners: int) -> tuple[torch.Tensor, torch.Tens
     return pos, triangles([0, 1, 2])
 
 
-@pytest.mark.parametrize("size, corners", [(1e4, 3), (9e4, 3), (1e7, 1), (1e30, 1)])
+@pytest.mark.parametrize("size, corners", [(1e3, 3), (9e3, 3), (1e7, 1), (1e30, 1)])
 def test_corners_within_reach_are_drawn_right(glctx, device, size, corners):
     pos, tri = large_triangles(size, corners)
     rast, _ = glraster.rasterize(glctx, pos.to(device), tri.to(device), (32, 32), validate=True)
