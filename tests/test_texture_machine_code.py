@@ -6,9 +6,11 @@ _SLOW = re.compile(r"D(ADD|MUL|FMA|SETP|MNMX)|F2F|I2F\S*64|F2I\S*64|MUFU\.\w*64H
 _CONSTANTS = {"TEXTURE_BOUNDARY": "CLAMP", "TEXTURE_ANISOTROPIC": 0, "TEXEL_INDEX": "int32_t"}
 
 
-def test_three_channels(gpu_code):
+def test_three_channels(gpu_code, request):
     """Lookups of one sample have no arrays in memory and no numbers of 64 bits but addresses and sums of gradients."""
-    most = {"linear_fwd": 40, "mipmap_fwd": 48, "linear_bwd": 64, "mipmap_bwd": 72}
+    # Before Hopper, the sums that are kept for background take the last one past 64.
+    older = request.node.callspec.params["gpu_code"] in ("sm_86", "sm_89")
+    most = {"linear_fwd": 40, "mipmap_fwd": 48, "linear_bwd": 64, "mipmap_bwd": 72 if older else 64}
     kernels = gpu_code("texture", *(f"texture_{name}" for name in most), TEXTURE_CHANNELS=3, **_CONSTANTS)
     for name, registers in most.items():
         kernel = kernels[f"texture_{name}"]
