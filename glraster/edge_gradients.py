@@ -95,7 +95,13 @@ def _backward(ctx, needs, grad_out):
 
 def _bwd(grad_out, color, rast, pos, tri, neighbours, crease):
     grad_pos = new_sum_like(pos)
-    _launch("edge_gradients_bwd", color, rast, pos, tri, neighbours, crease, grad_out=grad_out, grad_pos=grad_pos)
+    tensors: dict[str, torch.Tensor] = {"grad_out": grad_out, "grad_pos": grad_pos}
+    launches = [("edge_gradients_bwd", rast.numel() // 4, ENOUGH_BLOCKS)]
+    if runs_on_gpu(color.device):  # there it goes through a list
+        launches.insert(0, ("edge_gradients_find", rast.numel() // 4, ENOUGH_BLOCKS))
+        tensors |= list_of_pairs(rast)
+    fields = fields_of_image(color, rast, pos, tri, neighbours)
+    KERNELS.launch_in_turn(launches, **fields, **tensors, crease=crease)
     return rounded(grad_pos, pos.dtype)
 
 
@@ -106,21 +112,10 @@ def _jvp_of(ctx, color, rast, pos, tri, neighbours, crease):
 def _jvp(tangent_color, tangent_pos, color, *inputs):
     out = new_output(color, *color.shape)
     tangents = {"tangent_color": tangent_color, "tangent_pos": tangent_pos, "tangent_out": out}
-    _launch("edge_gradients_jvp", color, *inputs, **tangents)
+    *of_image, crease = inputs
+    fields = fields_of_image(color, *of_image)
+    KERNELS.launch("edge_gradients_jvp", color.shape[:3].numel(), **fields, **tangents, crease=crease)
     return out
-
-
-def _launch(kernel, color, rast, pos, tri, neighbours, crease, **tensors):
-    count, launches = rast.numel() // 4, []
-    if runs_on_gpu(color.device) and kernel == "edge_gradients_bwd":
-        tensors |= list_of_pairs(rast)
-        launches.append(("edge_gradients_find", count, ENOUGH_BLOCKS))
-    KERNELS.launch_in_turn(
-        [*launches, (kernel, count, ENOUGH_BLOCKS)],
-        **fields_of_image(color, rast, pos, tri, neighbours),
-        **tensors,
-        crease=crease,
-    )
 
 
 _inputs = "Tensor color, Tensor rast, Tensor pos, Tensor tri, Tensor neighbours, int crease"
